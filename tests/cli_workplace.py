@@ -88,12 +88,14 @@ class Workplace:
     def call(self, *arguments: str, **variables: str) -> Result:
         from benchmark.cli.main import bench
 
-        before = Path.cwd()
+        before, argv = Path.cwd(), sys.argv
         os.chdir(self.directory)
+        sys.argv = ["bench", *arguments]
         try:
             return CliRunner(env={**self.environment, **variables}).invoke(bench, arguments, prog_name="bench")
         finally:
             os.chdir(before)
+            sys.argv = argv
 
     def document(self, *arguments: str) -> Any:
         done = self.call(*arguments, "--format", "json")

@@ -135,7 +135,6 @@ def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(tmp_pa
 
     monkeypatch.setattr(inference, "predict", predict)
     words = ("predict", "model=own", "one.png")
-    monkeypatch.setattr("sys.argv", ["bench", *words])
     refused = place.call(*words)
     assert (refused.exit_code, "bench predict model=own one.png --allow-plugins" in refused.stderr) == (2, True)
     assert not given

@@ -50,7 +50,7 @@ def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
     done = place.call("run", "--select", ONE_CELL, BENCH_FAULT="epoch.sent:2:raise:ValueError")
     assert done.exit_code == 3
     assert "ValueError" in done.stderr
-    assert "bench run --retry-failed" in done.stderr
+    assert f"bench run --select {ONE_CELL} --retry-failed" in done.stderr
     shown = re.search(r"bench show ([0-9a-f]{8})", done.stderr)
     traceback = place.call("show", shown[1]).stdout
     assert "Traceback" in traceback
@@ -58,6 +58,14 @@ def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
     assert place.call("run", "--select", ONE_CELL).exit_code == 3
     retried = place.call("run", "--retry-failed", "--select", ONE_CELL)
     assert retried.exit_code == 0, retried.stderr
+
+
+def test_the_next_commands_name_the_database_as_it_was_named_and_not_at_all_where_the_variable_does(place):
+    typed = place.call("run", "--select", ONE_CELL, "--db", "other.sqlite", BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert re.search(r"bench show [0-9a-f]{8} --db other.sqlite ", typed.stderr)
+    assert f"bench run --select {ONE_CELL} --db other.sqlite --retry-failed" in typed.stderr
+    named = place.call("run", "--select", ONE_CELL, "--retry-failed", BENCH_DB="other.sqlite")
+    assert "  bench report   compares the results" in named.stderr.splitlines()
 
 
 def test_the_command_line_is_recorded_without_passwords(monkeypatch):

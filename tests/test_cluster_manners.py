@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from scheduling_plans import fake_cell
 from scheduling_runs import Place
 from test_cluster_losses import Agent, run  # noqa: F401  a fixture
 
-from benchmark.scheduling.cluster.messages import Ready, Settled, Unfit
-from benchmark.scheduling.cluster.placement import demands_of
+from benchmark.scheduling.cluster import idle_nodes
+from benchmark.scheduling.cluster.messages import Ready, Settled, Stop, Unfit
+from benchmark.scheduling.cluster.placement import WorkingNode, demands_of
 from benchmark.scheduling.executors.protocol import Demand
+from benchmark.scheduling.processes.slots import Slots
 from benchmark.status import Cause
 
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgresql"], indirect=True)]
@@ -136,6 +139,77 @@ def test_a_run_whose_last_node_goes_waits_for_another_as_long_as_it_was_told(run
     summary, listener, _ = run([fake_cell()], {"only": leave_once}, node_seconds=patience)
     assert summary.exit_code == (0 if patience else 3), listener.notes
     assert summary.stopped == (None if patience else "no node of the cluster is left that could run cells")
+
+
+def test_a_node_for_which_no_cell_is_left_is_let_go_and_taken_again_for_the_cell_of_another_that_dies(
+    run,  # noqa: F811
+    monkeypatch,
+):
+    monkeypatch.setattr(idle_nodes, "IDLE_SECONDS", 0.0)
+    has_cell, has_left = threading.Event(), threading.Event()
+
+    def die_with_its_cell(agent: Agent) -> str:
+        if has_cell.is_set():
+            agent.hang()
+            return "it was ended"
+        agent.ready()
+        agent.begin(next(agent.orders()))
+        has_cell.set()
+        assert has_left.wait(60)
+        return "it was killed by SIGKILL"
+
+    def leave_once(agent: Agent) -> str:
+        if has_left.is_set():
+            return work(agent)
+        assert has_cell.wait(60)
+        agent.ready()
+        assert list(agent.orders()) == []
+        has_left.set()
+        return "exit code 0"
+
+    summary, listener, rows = run([fake_cell()], {"dies": die_with_its_cell, "spare": leave_once})
+    assert summary.exit_code == 0, listener.notes
+    assert listener.notes.count("node spare is let go: no cell is left for it") == 1
+    assert rows("SELECT node, state FROM attempt ORDER BY number") == [("dies", "abandoned"), ("spare", "completed")]
+    # its second agent had a cell, and stayed to the end
+    assert len(rows("SELECT node_id FROM node WHERE name = 'spare'")) == 2
+
+
+@pytest.mark.parametrize(
+    ("waiting", "kept"),
+    [
+        ([], set()),
+        ([fake_cell()], {"late"}),
+        ([fake_cell(device="gpu")], {"gpu"}),
+        ([fake_cell(device="gpu"), fake_cell(device="gpu", seed=1), fake_cell()], {"late", "gpu"}),
+        ([fake_cell(seed=seed) for seed in range(9)], {"early", "late", "gpu"}),
+    ],
+    ids=["none", "one", "one for a GPU", "more than GPUs", "many"],
+)
+def test_as_many_idle_nodes_are_kept_as_cells_wait_that_could_run_there(target, waiting, kept):
+    del target
+    since = {"gpu": 1.0, "early": 2.0, "late": 3.0}
+    members = {
+        number: WorkingNode(number, name, name, Slots(range(2), range(name == "gpu"), None, 1), idle_since=since[name])
+        for number, name in enumerate(since)
+    }
+    sent, options = [], SimpleNamespace(grace_seconds=0.0)
+    working = SimpleNamespace(
+        members=members,
+        waiting=len(waiting),
+        waiting_cells=lambda: iter(waiting),
+        let_go=set(),
+        placements=Counter(),
+        options=options,
+        note=lambda _: None,
+        send=sent.extend,
+    )
+    idle_nodes.let_idle_nodes_go(working)
+    assert {members[number].name for number, message in sent if isinstance(message, Stop)} == working.let_go
+    assert since.keys() - working.let_go == kept
+    # one that has been asked is not asked again
+    idle_nodes.let_idle_nodes_go(working)
+    assert len(sent) == len(working.let_go)
 
 
 def test_an_engine_is_told_what_the_cells_that_are_left_need(tmp_path, target):

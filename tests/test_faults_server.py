@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from contextlib import contextmanager
+import uuid
+from contextlib import closing, contextmanager
 
 import pytest
 from cli_workplace import Workplace
+from results_targets import administer
 from scheduling_plans import fake_cell, plan_of
 from scheduling_runs import Listener, Place
 from server_proxy import Proxy, refusing_server
 
-from benchmark.errors import BusyError, ServerError, StorageError
+from benchmark.errors import BusyError, ServerError, StorageError, UserError
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.server_lock import is_held
@@ -255,6 +258,68 @@ def test_a_server_that_cannot_be_used_is_named_in_one_line_with_the_cure(target,
     check_refusal(Workplace(tmp_path), address, said)
 
 
+@pytest.mark.postgres
+@on_a_server
+@pytest.mark.parametrize(
+    ("parameters", "said", "error"),
+    [
+        ({"nonsense": "canary"}, "invalid connection option", UserError),
+        ({"connect_timeout": "soon"}, "bad value for connect_timeout", UserError),
+        ({"sslmode": "bogus"}, "invalid sslmode value", UserError),
+        ({"options": "-cnonsense=1"}, "unrecognized configuration parameter", UserError),
+        ({"sslmode": "require"}, "do not agree on encryption", StorageError),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_wrong_parameter_of_an_address_is_named_and_not_tried_again(
+    target, server, tmp_path, parameters, said, error
+):
+    import sqlalchemy as sa
+
+    # by way of TCP: a local socket is never encrypted
+    with closing(Proxy(server)) as proxy:
+        given = sa.make_url(proxy.url(target)).set(password="canary")
+        address = given.update_query_dict(parameters).render_as_string(hide_password=False)
+        check_refusal(Workplace(tmp_path), address, said, error)
+
+
+@pytest.mark.postgres
+@on_a_server
+def test_a_schema_that_is_not_there_is_named_and_is_no_run_that_holds_the_database(target, tmp_path):
+    import sqlalchemy as sa
+
+    address = sa.make_url(target).update_query_dict({"options": "-csearch_path=nowhere"})
+    place = Workplace(tmp_path)
+    place.write(MATRIX)
+    done = place.call("run", "--db", address.render_as_string(hide_password=False))
+    assert done.exit_code == StorageError.exit_code
+    assert "the schema of the address is not there" in done.stderr
+
+
+@pytest.mark.postgres
+@on_a_server
+def test_another_user_of_the_server_is_told_who_holds_the_database_and_which_rights_it_lacks(target, server):
+    import sqlalchemy as sa
+
+    own = sa.make_url(target)
+    name = f"colleague_{uuid.uuid4().hex[:8]}"
+    admin = administer(server).execution_options(isolation_level="AUTOCOMMIT")
+    with lock_database(target), admin.connect() as connection:
+        open_database(target, mode="write").close()
+        schema = own.query["options"].rpartition("=")[2]
+        connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'canary'")
+        try:
+            connection.exec_driver_sql(f"GRANT ALL ON SCHEMA {schema} TO {name}")
+            theirs = own.set(username=name, password="canary").render_as_string(hide_password=False)
+            with pytest.raises(BusyError, match=f"process {os.getpid()} on "), lock_database(theirs):
+                pass
+            with pytest.raises(StorageError, match="GRANT ALL ON ALL TABLES"):
+                open_database(theirs, mode="write")
+        finally:
+            connection.exec_driver_sql(f"DROP OWNED BY {name}")
+            connection.exec_driver_sql(f"DROP ROLE {name}")
+
+
 def test_a_wrong_password_is_named_as_such(tmp_path):
     pytest.importorskip("psycopg")
     listener, port = refusing_server('password authentication failed for user "me"')
@@ -264,11 +329,11 @@ def test_a_wrong_password_is_named_as_such(tmp_path):
         )
 
 
-def check_refusal(place, address, said):
+def check_refusal(place, address, said, error=StorageError):
     place.write(MATRIX)
     for command in ("run", "report"):
         done = place.call(command, "--db", address)
-        assert done.exit_code == StorageError.exit_code, done.stderr
+        assert done.exit_code == error.exit_code, done.stderr
         assert said in done.stderr
         assert "postgresql://" in done.stderr
         assert "canary" not in done.stdout + done.stderr

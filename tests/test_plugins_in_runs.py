@@ -128,11 +128,10 @@ def test_when_everything_there_is_fails_alike_the_run_stops(place):
 
 @pytest.mark.exhaustive  # test_cli_predict.py, and with a process that builds such a network test_training_prediction.py
 @pytest.mark.parametrize("verb", ["predict", "explain"])
-def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place, verb, monkeypatch):
+def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place, verb):
     assert run(place, "seeing", select="model=seeing,dataset=digits,strategy=scratch,seed=0").returncode == 0
     Image.new("L", (12, 12), 200).save(place.directory / "square.png")
     words = (verb, "model=seeing,strategy=scratch", "square.png")
-    monkeypatch.setattr("sys.argv", ["bench", *words])
     refused = place.call(*words)
     assert refused.exit_code == 2
     assert f"bench {verb} model=seeing,strategy=scratch square.png --allow-plugins" in refused.stderr

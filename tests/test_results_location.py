@@ -50,6 +50,7 @@ def test_hostile_file_names_are_only_names(tmp_path):
         ("host=127.0.0.1 password=canary", "the address of a server in another form"),
         ("host=127.0.0.1 dbname=x", "the address of a server in another form"),
         ("postgresql:/joe:canary@host/x", "the address of a server in another form"),
+        ("postgresql://joe:can@ary@host/x", "in a password @ is written %40"),
     ],
 )
 def test_targets_that_are_neither_file_nor_server_are_the_users_mistake(target, said):
@@ -60,6 +61,10 @@ def test_targets_that_are_neither_file_nor_server_are_the_users_mistake(target, 
 def test_names_of_servers_show_no_secrets():
     location = locate("postgresql://joe:secret@host:5/db?sslpassword=canary")
     assert location.name == "postgresql://joe:***@host:5/db"
+
+
+def test_the_short_form_of_a_servers_address_that_libpq_knows_is_the_same_address():
+    assert locate("postgres://joe@host/db") == locate("postgresql://joe@host/db")
 
 
 def test_a_server_that_does_not_answer_is_a_storage_error(tmp_path):

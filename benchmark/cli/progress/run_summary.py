@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -61,15 +62,18 @@ def _say_failures(failed: Sequence[FinishedCell]) -> None:
 
 def _next_commands(summary: RunSummary, command: str, database: str, failed: Sequence[FinishedCell]) -> list[str]:
     """What to type next, most useful first."""
-    option = "" if database == layout.DATABASE else f" --db {shlex.quote(without_passwords(database, whole=True))}"
+    is_usual = database == os.environ.get("BENCH_DB", layout.DATABASE)
+    option = "" if is_usual else f" --db {shlex.quote(without_passwords(database, whole=True))}"
+    # with --rerun it would begin all over
+    command = command.replace(" --rerun", "")
     lines = []
     if summary.stopped or summary.exit_code in INTERRUPTED_EXIT_CODES:
-        # with --rerun it would begin all over
-        lines.append(f"{command.replace(' --rerun', '')}   goes on from here")
+        lines.append(f"{command}   goes on from here")
     if summary.counts.get(Status.COMPLETED):
         lines.append(f"bench report{option}   compares the results")
     if summary.exit_code == 3:
         cell = short_id(failed[0].cell.cell_id) if failed else "CELL"
         lines.append(f"bench show {cell}{option}   shows the log and traceback of a failed cell")
-        lines.append("bench run --retry-failed   tries failed cells again")
+        retry = f"{command.replace(' --retime', '').replace(' --retry-failed', '')} --retry-failed"
+        lines.append(f"{retry}   tries failed cells again")
     return lines

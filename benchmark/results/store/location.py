@@ -80,10 +80,17 @@ def locate(target: str | os.PathLike[str]) -> Location:
         raise UserError(
             "--db: expected a path or a URL such as postgresql://user@host/name; got a broken URL"
         ) from None
-    if url.get_backend_name() == "sqlite":
+    kind = url.get_backend_name()
+    if kind == "sqlite":
         return _file(url.database or "")
-    if url.get_backend_name() != "postgresql":
-        raise UserError(f"--db: expected SQLite or PostgreSQL, got {url.get_backend_name()}")
+    # the short form is one of libpq's own
+    if kind not in {"postgresql", "postgres"}:
+        raise UserError(f"--db: expected SQLite or PostgreSQL, got {kind}")
+    if "@" in (url.host or ""):
+        # the host, which messages show, would be the end of the password
+        raise UserError(
+            "--db: expected one @ in the address, before the host, got several; in a password @ is written %40"
+        )
     plain = url.set(query={}, drivername="postgresql").render_as_string(hide_password=True)
     return Location(None, url.set(drivername="postgresql+psycopg"), plain)
 

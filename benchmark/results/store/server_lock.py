@@ -18,7 +18,7 @@ from datetime import UTC
 
 import sqlalchemy as sa
 
-from benchmark.errors import BusyError
+from benchmark.errors import BusyError, StorageError
 from benchmark.results.schema.tables import APPLICATION_ID
 from benchmark.results.store.engine import driver_connection, writing_engine
 from benchmark.results.store.location import Location
@@ -51,7 +51,8 @@ class Holder:
     command: str
 
     def describe(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.started_utc}: {self.command}"
+        since = f", since {self.started_utc}" if self.started_utc else ""
+        return f"process {self.pid} on {self.host}{since}: {self.command}"
 
 
 def busy(location: Location, holder: Holder | None) -> BusyError:
@@ -97,7 +98,7 @@ class ServerLock:
 
         Raises:
             BusyError: Another process holds it, and `wait` does not ask to wait for it.
-            StorageError: The server does not answer.
+            StorageError: The server does not answer, or has no schema of that name.
         """
         key = sa.select(sa.func.pg_try_advisory_lock(APPLICATION_ID, _SCHEMA_KEY))
         # PostgreSQL truncates application_name to 63 bytes
@@ -105,7 +106,13 @@ class ServerLock:
         with storage_errors(self._location.name):
             connection = self._connect()
             ghost_until = time.monotonic() + GHOST_SECONDS
-            while not connection.scalar(key):
+            while not (answer := connection.scalar(key)):
+                if answer is None:
+                    self._drop()
+                    raise StorageError(
+                        f"{self._location.name}: the schema of the address is not there, or this user may not use it. Let the "
+                        "owner of the database say: CREATE SCHEMA NAME AUTHORIZATION USER"
+                    )
                 row = _holding_session(connection)
                 if row is not None and (row.pid, str(row.backend_start)) == self._session:
                     # our own session of before, which the server still believes in
@@ -196,5 +203,6 @@ def _holder(row: sa.Row[tuple[int, str, object]] | None) -> Holder | None:
     if row is None:
         return None
     _, pid, host = (*str(row.application_name).split(" ", 2), "", "")[:3]
-    since = row.backend_start.astimezone(UTC).isoformat(timespec="seconds")
+    # of the sessions of another user the server tells the names alone
+    since = row.backend_start.astimezone(UTC).isoformat(timespec="seconds") if row.backend_start else ""
     return Holder(int(pid or 0), host or "unknown", "", since, "bench run")

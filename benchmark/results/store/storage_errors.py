@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmark import machine
-from benchmark.errors import DiskError, ServerError, StorageError
+from benchmark.errors import BenchError, DiskError, ServerError, StorageError, UserError
 from benchmark.results.store.location import side_file
 
 _SQLITE_CURES = {
@@ -39,7 +39,23 @@ _NO_ANSWER = (
     "the server does not answer or has ended the connection. Check that it runs, and the host and port of the address; "
     "nothing that was recorded is lost"
 )
-_REFUSED_CONNECTIONS: tuple[tuple[str, type[StorageError], str], ...] = (
+_REFUSED_CONNECTIONS: tuple[tuple[str, type[BenchError], str], ...] = (
+    (
+        (
+            r"connection option|bad value for|invalid (\w+ )?(value|port)|definition of service|service file|"
+            r"unrecognized configuration parameter|invalid command-line argument"
+        ),
+        UserError,
+        (
+            "the address cannot be used as it is. Correct what follows the question mark in it: parameters of libpq "
+            "(https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)"
+        ),
+    ),
+    (
+        r"does not support SSL|SSL was required|certificate|alert unknown ca",
+        StorageError,
+        "server and address do not agree on encryption. Check sslmode and the certificates in the address, or the server's",
+    ),
     (
         r"failed to resolve host|translate host name",
         ServerError,
@@ -73,7 +89,11 @@ _SERVER_CURES: dict[str, tuple[type[StorageError], str]] = {
     ),
     "42501": (
         StorageError,
-        "the user may not do this. Let the owner of the database say: GRANT ALL ON SCHEMA public TO the user",
+        (
+            "the user may not do this. Let the owner of the database say: GRANT ALL ON SCHEMA public TO the user; and where "
+            "another user has made the tables: GRANT ALL ON ALL TABLES IN SCHEMA public TO the user, and the same for ALL "
+            "SEQUENCES (to read, GRANT SELECT is enough)"
+        ),
     ),
 }
 """By the error code of PostgreSQL (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
@@ -93,6 +113,7 @@ def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
         DiskError: The disk is full or gave an error.
         ServerError: The server does not answer.
         StorageError: Any other error of storage, with the driver's words and the cure.
+        UserError: The address of the server says what the driver or the server does not know.
     """
     try:
         yield
@@ -114,7 +135,7 @@ def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
         raise StorageError(f"{name}: {cure} ({error})") from error
 
 
-def storage_problem(error: sa.exc.DBAPIError | sqlite3.Error) -> tuple[type[StorageError], str] | None:
+def storage_problem(error: sa.exc.DBAPIError | sqlite3.Error) -> tuple[type[BenchError], str] | None:
     """The kind of a driver's error, and its cause and cure in words; None when it is not about storage."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(original, sqlite3.Error):
@@ -125,13 +146,13 @@ def storage_problem(error: sa.exc.DBAPIError | sqlite3.Error) -> tuple[type[Stor
     state = getattr(original, "sqlstate", None)
     if state in _SERVER_CURES:
         return _SERVER_CURES[state]
-    is_gone = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    if not is_gone and not isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-        return None
-    if state is None:
+    if state is None and isinstance(error, sa.exc.DBAPIError) and error.statement is None:
         for said, kind, cure in _REFUSED_CONNECTIONS:
             if re.search(said, str(original)):
                 return kind, cure
+    is_gone = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    if not is_gone and not isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return None
     return ServerError, _NO_ANSWER
 
 

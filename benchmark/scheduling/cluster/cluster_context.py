@@ -55,6 +55,7 @@ class ClusterRun:
         losses: How many nodes were lost, or had no room on their disks, while they ran a cell, by cell id.
         without_room: Ids of the cells for which nodes had none.
         started: Monotonic seconds since when a cell has been running.
+        let_go: Names of the nodes that have left because there was nothing left for them to do.
         preparing: What nodes prepare, by their numbers.
         stopped: Why nothing more is given out; None while it is.
         kill_at: When the run ends whatever still runs; None while it was not asked to stop.
@@ -91,6 +92,7 @@ class ClusterRun:
         self.losses: Counter[str] = Counter()
         self.without_room: set[str] = set()
         self.started: dict[str, float] = {}
+        self.let_go: set[str] = set()
         self.preparing: dict[int, dict[str, str]] = {}
         self.stopped: str | None = None
         self.kill_at: float | None = None
@@ -110,6 +112,22 @@ class ClusterRun:
     def given(self) -> list[Cell]:
         """Cells that nodes have now."""
         return [cell for member in self.members.values() for cell, _ in member.cells.values()]
+
+    def waiting_cells(self) -> Iterator[Cell]:
+        """Cells that no node has that stays, parents first: they are ready, or will be once others have ended."""
+        held = {cell_id for member in self.members.values() if not member.is_leaving for cell_id in member.cells}
+        return (cell for cell in self.decider.unfinished_cells() if cell.cell_id not in held)
+
+    @property
+    def waiting(self) -> int:
+        """How many cells wait."""
+        held = sum(len(member.cells) for member in self.members.values() if not member.is_leaving)
+        return len(self.decider.unfinished) - held
+
+    def retry(self, cell: Cell) -> None:
+        """The cell is ready again, and nodes that were let go may be needed for it."""
+        self.let_go.clear()
+        self.decider.retry(cell)
 
     @property
     def room(self) -> Room:

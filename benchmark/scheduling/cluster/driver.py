@@ -8,6 +8,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import nodes
 from benchmark.scheduling.cluster.agent_order import order_for
 from benchmark.scheduling.cluster.cluster_context import PLACEMENTS, ClusterRun, PlacedAgent
+from benchmark.scheduling.cluster.idle_nodes import let_idle_nodes_go
 from benchmark.scheduling.cluster.messages import Kill, Message, Stop, run_cell
 from benchmark.scheduling.cluster.node_losses import is_suspect, lose_node, lose_stranger
 from benchmark.scheduling.cluster.node_reports import take_reports
@@ -80,13 +81,18 @@ def _look_after_engine(run: ClusterRun) -> None:
                 _hear_of_end(run, placed, reason)
     if run.stopped is not None or not run.decider.unfinished:
         return
-    taken = {placed.node.name for placed in run.placed.values()}
+    let_idle_nodes_go(run)
+    taken = {placed.node.name for placed in run.placed.values()} | run.let_go
     for node in run.executor.slots():
         if node.is_leaving:
             _send_away(run, node.name)
             continue
         in_vain = run.placements[node.name] >= PLACEMENTS
-        if node.name not in taken and not (in_vain and now < run.placed_at[node.name] + PLACE_AGAIN_SECONDS):
+        if (
+            run.waiting
+            and node.name not in taken
+            and not (in_vain and now < run.placed_at[node.name] + PLACE_AGAIN_SECONDS)
+        ):
             run.placements[node.name] += 1
             run.placed_at[node.name] = now
             order = order_for(node.name, run.run_id, run.address, run.options)

@@ -29,6 +29,9 @@ def lose_node(run: ClusterRun, member: WorkingNode, reason: str) -> None:
     # from now on it reports nothing, and what it has reported is true
     take_reports(run)
     del run.members[member.node_id]
+    if member.name not in run.let_go:
+        # what waits may have counted on it
+        run.let_go.clear()
     run.preparing.pop(member.node_id, None)
     for handle, placed in list(run.placed.items()):
         if placed.member is member:
@@ -77,7 +80,7 @@ def _go_on(run: ClusterRun, cell: Cell, state: CellState | None) -> None:
     elif run.stopped is not None:
         run.decider.settle(cell, Ending(Cause.INTERRUPTED, "its node was lost"))
     elif run.losses[cell.cell_id] < LOSSES:
-        run.decider.retry(cell)
+        run.retry(cell)
     else:
         is_large = cell.cell_id in run.without_room
         what = "had no disk space for it" if is_large else "were lost while they ran it"

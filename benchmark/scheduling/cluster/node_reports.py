@@ -102,7 +102,7 @@ def _hear_of_cell(run: ClusterRun, member: WorkingNode, cell: Cell, message: Mes
 def _give_back(run: ClusterRun, cell: Cell) -> None:
     """Another node has to take the cell; where none ever can, it stays pending."""
     if any(member.slots.possible(cell) for member in run.members.values()):
-        run.decider.retry(cell)
+        run.retry(cell)
     else:
         run.decider.leave_pending(cell)
         run.note(f"{name_of(cell)} stays pending: no GPU is left for it")

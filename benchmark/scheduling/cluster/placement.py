@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class WorkingNode:
         finished: Ids of cells that have ended there: their weights and stages may still be in its memory.
         known: Keys of the data and networks that it has had.
         is_leaving: Whether its agent ends its cells by itself, and takes no more.
+        idle_since: Monotonic seconds when its last cell ended, or when it came.
     """
 
     node_id: int
@@ -41,6 +43,7 @@ class WorkingNode:
     finished: set[str] = field(default_factory=set)
     known: set[Hashable] = field(default_factory=set)
     is_leaving: bool = False
+    idle_since: float = field(default_factory=time.monotonic)
 
     def give_back(self, cell_id: str) -> None:
         """The cell does not run there any more."""
@@ -48,6 +51,7 @@ class WorkingNode:
         if held is not None:
             self.slots.give(held[1])
             self.finished.add(cell_id)
+            self.idle_since = time.monotonic()
 
 
 def data_key(cell: Cell) -> Hashable:
