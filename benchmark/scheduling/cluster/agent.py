@@ -12,17 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from benchmark import machine
 from benchmark.catalog.cache import fingerprint
-from benchmark.errors import BenchError, StorageError, exhaustion
+from benchmark.errors import BenchError, ServerError, StorageError, exhaustion
 from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import mailbox, nodes
@@ -49,10 +52,12 @@ from benchmark.scheduling.cluster.reporting_observer import ReportingObserver
 from benchmark.scheduling.executors.protocol import Granted
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.loop import go_round, stop
-from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
+from benchmark.scheduling.loop.retrying_recorder import LONGEST_PAUSE_SECONDS, RetryingRecorder
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.processes.slots import Slots
 from benchmark.scheduling.run_options import GuardedObserver, RunOptions
+
+T = TypeVar("T")
 
 TURN_SECONDS = 1.0
 """How often the agent checks its lease when nothing happens."""
@@ -62,6 +67,9 @@ LOOK_SECONDS = 2.5
 
 DRIVER_SECONDS = 10.0
 """How long the lock of the run may be free before the run counts as dead."""
+
+BEGINNING_SECONDS = 20.0
+"""How long an agent that begins waits for a server that is away; then it says so, for its address may be of no use there."""
 
 LEAVING_SECONDS = 5.0
 """How long an agent whose cells have ended waits for a server that is away, to say so."""
@@ -82,11 +90,27 @@ def main(stdin: BinaryIO) -> int:
     for name, value in order.environment.items():
         os.environ.setdefault(name, value)
     try:
-        with open_database(order.database, mode="write") as database, own_scratch(order) as own:
+        opened = patiently(partial(open_database, order.database, mode="write"), stdin.fileno())
+        with opened as database, own_scratch(order) as own:
             return _serve(own, grant, database, stdin.fileno())
     except BenchError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+
+
+def patiently(action: Callable[[], T], stdin: int) -> T:
+    """Does something with the database, and tries again while its server is away, as a node that has begun does.
+
+    Raises:
+        ServerError: It was away for `BEGINNING_SECONDS`, or until the engine's process was gone.
+    """
+    until = time.monotonic() + BEGINNING_SECONDS
+    while True:
+        try:
+            return action()
+        except ServerError:
+            if time.monotonic() > until or select.select([stdin], [], [], LONGEST_PAUSE_SECONDS)[0]:
+                raise
 
 
 def _serve(order: AgentOrder, grant: Granted, database: Database, stdin: int) -> int:
@@ -104,13 +128,14 @@ def _serve(order: AgentOrder, grant: Granted, database: Database, stdin: int) ->
         "cpu_cores": count,
         "gpu_names": ", ".join(gpu.name for gpu in facts.gpus if gpu.index in gpus) or None,
     }
-    node_id = nodes.join(database, order.run_id, order.node, known, order.lease_seconds)
+    join = partial(nodes.join, database, order.run_id, order.node, known, order.lease_seconds)
+    node_id = patiently(join, stdin)
     recorder = Recorder(database, member=Member(node_id, order.node, order.lease_seconds))
     agent = _Agent(order, database, node_id, recorder)
     try:
         agent.check_artifacts()
         agent.post(Ready(order.node, count, len(gpus), facts.boot_id or str(known["host"])))
-        recorder.flush()
+        patiently(recorder.flush, stdin)
         agent.serve(Slots(cores, gpus, None, agent.options.gpu_share), stdin, pinned=pinned)
     except (BenchError, OSError, MemoryError) as error:
         named = error if isinstance(error, BenchError) else exhaustion(error)
