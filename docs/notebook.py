@@ -43,12 +43,11 @@ comparison[["metric", "a_cells", "b_cells", "difference", "low", "high", "adjust
 # %% [markdown]
 # ## The rows themselves
 #
-# One row for each execution. Only the latest ones of one machine may be averaged, and only over seeds.
+# One row for each execution. `group` is the row of the report that it is part of: what may be averaged.
 
 # %%
-results = benchmark.results(machine=report.machine, latest=True)
-accuracy = results.groupby(["dataset", "model", "strategy"], observed=True)["test_accuracy"]
-accuracy.agg(["mean", "std", "count"])
+results = benchmark.results(machine=report.machine, groups=True)
+results.groupby("group", observed=True)["test_accuracy"].agg(["mean", "std", "count"])
 
 # %%
 history = benchmark.history(select="dataset=digits", machine=report.machine, latest=True)
@@ -59,9 +58,12 @@ last = history.sort_values("epoch").groupby("execution_id").tail(1)
 # Which digits are taken for which, over all seeds of one model?
 
 # %%
-predictions = benchmark.predictions(select="dataset=digits,model=simple_cnn,strategy=scratch", latest=True)
-tested = predictions[(predictions["split"] == "test") & (predictions["machine"] == report.machine)]
-tested.pivot_table(index="label", columns="predicted", values="image", aggfunc="count", fill_value=0)
+asked = "dataset=digits,model=simple_cnn,strategy=scratch"
+predictions = benchmark.predictions(select=asked, machine=report.machine, latest=True, class_names=True)
+tested = predictions[predictions["split"] == "test"]
+tested.pivot_table(
+    index="label_name", columns="predicted_name", values="image", aggfunc="count", fill_value=0, observed=True
+)
 
 # %% [markdown]
 # ## Figures

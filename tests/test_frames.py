@@ -186,6 +186,43 @@ def test_what_is_forgotten_is_not_among_the_latest(place, db, tmp_path):
     assert benchmark.report(copy)["summary"]["n"].sum() == len(benchmark.results(copy, latest=True, machine="tester"))
 
 
+def test_groups_are_the_rows_of_the_report_and_nothing_else_is_in_one(db):
+    frame = benchmark.results(db, groups=True)
+    assert list(frame.columns) == [*VIEWS["results"], "group"]
+    expected = {
+        f"{machine}, {row.dataset}, {row.model}, {row.strategy}": (row.n, pytest.approx(row.test_accuracy_mean))
+        for machine in ("other", "tester")
+        for row in benchmark.report(db, machine=machine)["summary"].itertuples()
+    }
+    means = frame.groupby("group", observed=True)["test_accuracy"].agg(["count", "mean"])
+    assert {row.Index: (row[1], row[2]) for row in means.itertuples()} == expected
+    superseded = ~frame["is_latest"]
+    assert superseded.sum() == 1
+    assert (frame["group"].isna() == superseded).all()
+    of_executions = frame.set_index("execution_id")["group"]
+    for name in ("history", "predictions"):
+        rows = VIEW_FRAMES[name](db, groups=True)
+        assert rows["group"].astype("string").equals(rows["execution_id"].map(of_executions.astype("string")))
+
+
+def test_settings_that_vary_name_a_group(place):
+    asked = ("run", "--db", "rates.sqlite", "--select", "model=simple_cnn,strategy=scratch", "--set")
+    for rate in (0.1, 0.2):
+        assert place.call(*asked, f"learning_rate={rate}").exit_code == 0
+    groups = benchmark.results(place.directory / "rates.sqlite", groups=True).groupby("group", observed=True)["seed"]
+    names = [f"digits, simple_cnn, scratch, learning_rate {rate}" for rate in (0.1, 0.2)]
+    assert groups.agg(list).to_dict() == {name: [0, 1] for name in names}
+    single = benchmark.results(place.directory / "rates.sqlite", select="learning_rate=0.1", groups=True)
+    assert single["group"].cat.categories.tolist() == ["digits, simple_cnn, scratch"]
+
+
+def test_classes_have_their_names_when_asked_for(db):
+    frame = benchmark.predictions(db, class_names=True)
+    assert list(frame.columns) == [*VIEWS["predictions"], "label_name", "predicted_name"]
+    for name in ("label", "predicted"):
+        assert (frame[f"{name}_name"].astype("string") == "class " + frame[name].astype("string")).all()
+
+
 def test_every_setting_becomes_a_column_when_asked_for(db):
     frame = benchmark.results(db, settings=True)
     assert list(frame.columns[: len(VIEWS["results"])]) == list(VIEWS["results"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from benchmark.results.read.alive import closed_columns, dead_runs
 from benchmark.results.read.queries import in_batches
+from benchmark.results.schema.tables import prediction
 from benchmark.results.schema.views import VIEWS
 from benchmark.results.store.database import Database
 
@@ -53,3 +55,14 @@ def view_rows(
     with database.reading() as connection:
         for statement in statements:
             yield from connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement).partitions()
+
+
+def class_names_of(database: Database, execution_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """Reads by the id of each execution the names of the classes that the view `predictions` numbers, from 0."""
+    columns = sa.select(prediction.c.execution_id, prediction.c.class_names).distinct()
+    with database.reading() as connection:
+        return {
+            row.execution_id: tuple(json.loads(row.class_names))
+            for ids in in_batches(execution_ids)
+            for row in connection.execute(columns.where(prediction.c.execution_id.in_(ids)))
+        }

@@ -333,7 +333,7 @@ epoch = sa.Table(
     _real("val_accuracy", "Fraction 0..1 on the validation images; NULL without validation."),
     _real("val_loss", "Mean over the validation images; NULL without validation."),
     _real("learning_rate", "Learning rate of the epoch; of a schedule the one after its last step."),
-    _real("seconds", "Training and validation of this epoch."),
+    _real("seconds", "Training and validation of this epoch; the first of a stage compiles the network as well."),
     _real("input_seconds", "Part of it spent waiting for images."),
     _real("step_seconds", "Part of it spent in training steps, tracing included."),
     _real("validation_seconds", "Part of it spent in validation."),

@@ -108,6 +108,8 @@ COMPUTED = {
     "out; else 0.",
     **{name: f"{execution.c[name].doc} 1 or 0." for name in ("timing_valid", "forgotten")},
     "node": attempt.c.node.doc,
+    # the table has the lockbox, too
+    "split": "Which images: `validation` or `test`.",
 }
 """The meaning of columns that are no column of a table."""
 
