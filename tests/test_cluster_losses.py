@@ -33,9 +33,11 @@ from benchmark.scheduling.cluster.agent import patiently
 from benchmark.scheduling.cluster.agent_order import AgentOrder
 from benchmark.scheduling.cluster.messages import (
     Begun,
+    Kill,
     Message,
     Ready,
     RunCell,
+    Said,
     Settled,
     Stop,
     body_of,
@@ -71,8 +73,7 @@ class Agent:
     def orders(self, count: int = 10**6) -> Iterator[str]:
         """Ids of the cells that the run gives: so many of them, or until it says stop, or the engine does."""
         while not self._cancelled.wait(0.01):
-            for message in self._box.take():
-                order = message_of(message.body)
+            for order in self.heard():
                 if isinstance(order, Stop):
                     return
                 if isinstance(order, RunCell):
@@ -81,8 +82,12 @@ class Agent:
             if not count:
                 return
 
-    def hang(self) -> None:
-        self._cancelled.wait(60)
+    def heard(self) -> list[Message]:
+        """What the run has said since it was asked last."""
+        return [message_of(message.body) for message in self._box.take()]
+
+    def hang(self, seconds: float = 60) -> None:
+        self._cancelled.wait(seconds)
 
     def begin(self, cell_id: str) -> int:
         start = self.recorder.start_attempt(self.run_id, cell_id, MACHINE)
@@ -395,6 +400,30 @@ def test_a_run_that_is_asked_to_stop_settles_the_cells_of_a_node_that_dies_meanw
     assert rows("SELECT state FROM attempt") == [("abandoned",)]
     assert rows("SELECT status FROM execution") == [("interrupted",)]
     assert listener.ends() == {FIRST.cell_id: ("interrupted", "interrupted")}
+
+
+def test_a_second_ctrl_c_is_handed_on_to_the_nodes_once_and_said_once(run):
+    def talk_until_killed(agent):
+        agent.ready()
+        (cell_id,) = agent.orders(1)
+        agent.begin(cell_id)
+        os.kill(os.getpid(), signal.SIGINT)
+        list(agent.orders())
+        os.kill(os.getpid(), signal.SIGINT)
+        while not any(isinstance(each, Kill) for each in agent.heard()):
+            agent.hang(0.01)
+        # the run goes round for each of these
+        for number in range(5):
+            agent.say(Said(f"{number}"))
+            agent.hang(0.1)
+        heard.extend(agent.heard())
+        return "it was killed by SIGKILL"
+
+    heard = []
+    summary, listener, _ = run([FIRST], {"n": talk_until_killed})
+    assert summary.exit_code == 130
+    assert listener.notes.count("killing what still runs") == 1
+    assert heard == []
 
 
 def test_a_node_that_freezes_in_the_middle_of_anything_it_writes_can_be_declared_lost(target):

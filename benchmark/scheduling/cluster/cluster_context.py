@@ -58,6 +58,7 @@ class ClusterRun:
         let_go: Names of the nodes that have left because there was nothing left for them to do.
         preparing: What nodes prepare, by their numbers.
         stopped: Why nothing more is given out; None while it is.
+        killed: Whether the nodes were told to kill what runs.
         kill_at: When the run ends whatever still runs; None while it was not asked to stop.
     """
 
@@ -95,6 +96,7 @@ class ClusterRun:
         self.let_go: set[str] = set()
         self.preparing: dict[int, dict[str, str]] = {}
         self.stopped: str | None = None
+        self.killed = False
         self.kill_at: float | None = None
         self.had_nodes_at = time.monotonic()
         self.asked_at = 0.0

@@ -202,7 +202,8 @@ def _look_after_leases(run: ClusterRun) -> None:
 def _obey_signals(run: ClusterRun) -> None:
     if run.signals.count >= 1:
         _stop(run, run.signals.reason, hint=run.signals.hint)
-    if run.signals.count >= 2 and run.given:
+    if run.signals.count >= 2 and run.given and not run.killed:
+        run.killed = True
         run.note("killing what still runs")
         run.send([(node_id, Kill()) for node_id in run.members])
         run.kill_at = min(run.kill_at or float("inf"), time.monotonic() + LEAVING_SECONDS)
