@@ -111,3 +111,21 @@ class WatchingElse(Light):
 class OwnStep(Light):
     def optimizer_step(self, *args, **kwargs):
         super().optimizer_step(*args, **kwargs)
+
+
+class OwnSetup(Light):
+    def setup(self, stage):
+        self.extra = nn.Linear(2, 2)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["extra"] = 1
+
+
+class Nothing(Light):
+    def configure_optimizers(self):
+        return None
+
+
+class SecondOrder(Light):
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters())

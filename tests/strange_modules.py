@@ -71,6 +71,38 @@ def softmax(input_shape, num_classes):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.Softmax(1))
 
 
+def sigmoid(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.Sigmoid())
+
+
+def logarithms(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.LogSoftmax(1))
+
+
+class Fourier(nn.Module):
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.filter = nn.Parameter(torch.ones(input_shape, dtype=torch.cfloat))
+        self.fc = nn.LazyLinear(num_classes)
+
+    def forward(self, x):
+        return self.fc(torch.fft.ifft2(torch.fft.fft2(x) * self.filter).real.flatten(1))
+
+
+class Remembers(nn.Module):
+    """Keeps the graph of a batch for the next one."""
+
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.fc = nn.LazyLinear(num_classes)
+        self.last = 0
+
+    def forward(self, x):
+        logits = self.fc(x.flatten(1))
+        made, self.last = logits + self.last, 0.1 * logits.mean()
+        return made
+
+
 def eleven(input_shape, num_classes):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes + 1))
 

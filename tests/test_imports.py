@@ -84,7 +84,7 @@ FOLDER_MAY_IMPORT = {
     "training.augmenting": "data steps",
     "training.data": "process",
     "training.data.preparing": "data process",
-    "training.networks": "process",
+    "training.networks": "losses process",
     "training.weights": "callbacks networks process",
     "training.features": "augmenting data networks process steps",
     "training.artifacts": "data features",

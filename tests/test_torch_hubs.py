@@ -99,6 +99,7 @@ def test_networks_take_the_channels_classes_and_weights_that_they_are_given():
     for kind in ("pth", "wrapped", "safetensors"):
         assert told["loaded"][kind] == {"backbone": True, "head": False}, kind
     assert "no file of tensors" in told["loaded"]["pickle"]
+    assert told["resampled"] == {"size": True, "same": True}, "position embeddings fit images of another size"
     assert told["timm"]["head"] == ["head"]
     assert "did you mean 'resnet18'" in told["unknown"]
     assert "unexpected keyword argument 'foo'" in told["argument"]

@@ -206,6 +206,10 @@ def test_grad_cam_shows_the_last_convolution(answers):
     ("name", "words"),
     [
         ("softmax", ("strange_modules.py:", "expected logits", "with the sum 1", "leave out the softmax")),
+        ("sigmoid", ("strange_modules.py:", "expected logits", "leave out the sigmoid")),
+        ("logarithms", ("nothing",)),
+        ("Fourier", ("strange_modules.py:", "found filter of torch.complex64", "torch.view_as_complex")),
+        ("Remembers", ("strange_modules.py:", "keep it with .detach()")),
         ("eleven", ("expected logits of shape (2, 10)", "found (2, 11)")),
         ("pair", ("expected `forward` to return logits", "found tuple")),
         ("nothing", ("expected a module with parameters, found none",)),
@@ -352,6 +356,9 @@ def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_b
         ("Lossless", "expected the loss, a tensor"),
         ("WithTrainer", "self.trainer.datamodule: bench trains this module without a Trainer"),
         ("WatchingElse", "expected monitor to be val_loss, val_accuracy, train_loss or train_accuracy, found 'val_f1'"),
+        ("OwnSetup", "found setup, on_save_checkpoint of its own, which a Trainer calls: leave them out"),
+        ("Nothing", "expected an optimizer of PyTorch, found NoneType"),
+        ("SecondOrder", "found LBFGS, which computes several"),
         ("OwnStep", "found optimizer_step of its own, which a Trainer calls: leave it out"),
     ],
 )

@@ -12,6 +12,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import keras
 import numpy as np
+import timm
 import torch
 import torchvision
 from safetensors.torch import save
@@ -62,6 +63,20 @@ def loaded():
     return told
 
 
+def resampled():
+    """A file for images of another size, loaded by bench and by timm itself: whether the weights are the same."""
+    theirs = timm.create_model("test_vit", num_classes=10, img_size=160)
+    network = built("timm:test_vit")
+    load_weights(network, parse_weights(save(theirs.state_dict()), "vit", network), ("a", "b"), "vit")
+    wanted = timm.create_model("test_vit", num_classes=10, img_size=64)
+    filtered = timm.models.vision_transformer.checkpoint_filter_fn(theirs.state_dict(), wanted)
+    ours = network.layer.module.state_dict()
+    return {
+        "size": tuple(ours["pos_embed"].shape) == tuple(wanted.pos_embed.shape) != tuple(theirs.pos_embed.shape),
+        "same": all(torch.equal(ours[name], one) for name, one in filtered.items()),
+    }
+
+
 def main():
     grey = built("torchvision:resnet18", color="grey", dropout=0.5)
     images = np.zeros((2, 64, 64, 1), np.float32)
@@ -79,6 +94,7 @@ def main():
             "mobilenet_v3_small": mobile.layer.module.classifier[2].p,
         },
         "loaded": loaded(),
+        "resampled": resampled(),
         "timm": {"head": built("timm:vit_tiny_patch16_224").head},
         "unknown": refused("timm:resnt18"),
         "argument": refused("torchvision:resnet18", foo=3),

@@ -19,6 +19,7 @@ from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture
 from benchmark.training.networks.network import build_network
 from benchmark.training.networks.plugin_models import PluginError
+from benchmark.training.process.plugin_code import naming_plugin_line
 from benchmark.training.programs.module_evidence import ModuleExplainer
 from benchmark.training.stages import set_trainable, stage_steps
 from benchmark.training.weights.weight_files import assign_weights, weight_arrays
@@ -92,7 +93,29 @@ def plain_loop():
         worst[name] = max(float((mine[key] - one).abs().max()) for key, one in module.state_dict().items())
         expected = torch.softmax(module(x), 1).detach().numpy()
         worst[f"{name} predicts"] = float(np.abs(own.predict(IMAGES[:8]) - expected).max())
-    return worst
+    return {**worst, **far_from_the_truth()}
+
+
+def far_from_the_truth():
+    """As `plain_loop`, with logits whose softmax is 0 for the true class: the gradient is there all the same."""
+    network = built("flat")
+    module = built("flat").layer.module
+    with torch.no_grad():
+        for one in (network.layer.module, module):
+            one[-1].bias.copy_(100.0 * torch.arange(10))
+    _, _, losses, _ = trained(network, optimizer="sgd", learning_rate=0.05)
+    optimizer = torch.optim.SGD(module.parameters(), 0.05)
+    x = torch.from_numpy(IMAGES[:8]).permute(0, 3, 1, 2).float() / 255
+    plain = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(module(x), torch.from_numpy(LABELS[:8]).long())
+        loss.backward()
+        optimizer.step()
+        plain.append(float(loss))
+    mine = network.layer.module.state_dict()
+    weights = max(float((mine[key] - one).abs().max()) for key, one in module.state_dict().items())
+    return {"far": weights, "far loses": max(abs(a - b) for a, b in zip(losses, plain, strict=True)) / plain[0]}
 
 
 def buffers():
@@ -125,10 +148,26 @@ def decayed():
 
 def errors():
     told = {}
-    names = ("softmax", "eleven", "pair", "nothing", "large", "cuda", "no_module", "arguments", "head", "half")
+    names = (
+        "softmax",
+        "sigmoid",
+        "logarithms",
+        "Fourier",
+        "Remembers",
+        "eleven",
+        "pair",
+        "nothing",
+        "large",
+        "cuda",
+        "no_module",
+        "arguments",
+        "head",
+        "half",
+    )
     for name in (*names, "without_gradient", "frozen"):
         try:
-            trained(built(name), 1, train="head")
+            with naming_plugin_line(str(FILE)):
+                trained(built(name), 2, train="head")
             told[name] = "nothing"
         except PluginError as error:
             told[name] = str(error)

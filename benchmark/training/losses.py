@@ -1,7 +1,7 @@
 """What training makes small, for a step of each backend, and the same of stored probabilities, for scores.
 
 Probabilities [b, classes] are those of the network: of a softmax, or with `binary_cross_entropy` of a sigmoid for each class.
-They are clipped to [1e-7, 1 - 1e-7] before the logarithm, as Keras does. Losses are means over the images, in nats.
+They are clipped to [1e-7, 1 - 1e-7] before the logarithm, as Keras does, unless logits are at hand. Losses are means over the images, in nats.
 
 Source of the focal loss, -(1 - p)^gamma ln p for the probability p of the true class: T.-Y. Lin et al., "Focal loss for dense
 object detection", ICCV (2017), here without the weights alpha. Keras is imported late: scores of scripts need none of it.
@@ -21,6 +21,12 @@ from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.recipes.loss import BINARY, FOCAL, loss_parameters, needs_vectors, unknown_class
 from benchmark.prediction_metrics import SMALLEST_PROBABILITY, cross_entropies
 from benchmark.training.plugin_losses import PluginLoss
+
+LOGITS = "bench_logits"
+"""Attribute of probabilities that holds the logits which they were made of, where these are known: of modules of PyTorch.
+
+The loss of logits has a gradient also where a probability is below what it is clipped to, as that of plain PyTorch has.
+"""
 
 ExampleLosses: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
 """Probabilities [n, classes] and labels [n] to the loss of each image [n]."""
@@ -81,17 +87,29 @@ def class_weights(stage: Stage, labels: NDArray[Any], names: Sequence[str], sour
 
 
 def _plain_loss(stage: Stage, *, one_hot: bool) -> Any:
+    of_probabilities, of_logits = (_keras_loss(stage, one_hot=one_hot, from_logits=each) for each in (False, True))
+
+    def loss(truth: Any, probabilities: Any, **weights: Any) -> Any:
+        logits = getattr(probabilities, LOGITS, None)
+        return (
+            of_probabilities(truth, probabilities, **weights) if logits is None else of_logits(truth, logits, **weights)
+        )
+
+    return loss
+
+
+def _keras_loss(stage: Stage, *, one_hot: bool, from_logits: bool) -> Any:
     import keras
 
     if not one_hot:
-        return keras.losses.SparseCategoricalCrossentropy()
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
     name, parameters = loss_parameters(stage.loss)
-    smoothing = {"label_smoothing": stage.label_smoothing}
+    how = {"label_smoothing": stage.label_smoothing, "from_logits": from_logits}
     if name == BINARY:
-        return keras.losses.BinaryCrossentropy(**smoothing)
+        return keras.losses.BinaryCrossentropy(**how)
     if name == FOCAL:
-        return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, **parameters, **smoothing)
-    return keras.losses.CategoricalCrossentropy(**smoothing)
+        return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, **parameters, **how)
+    return keras.losses.CategoricalCrossentropy(**how)
 
 
 def example_losses(stage: Stage, own: PluginLoss | None = None) -> ExampleLosses:

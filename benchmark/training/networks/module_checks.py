@@ -20,6 +20,17 @@ _TOLERANCE = 0.02
 """How far the sum of what are taken for probabilities is from 1 at most."""
 
 
+_CALLED_BY_A_TRAINER = (
+    "backward", "configure_callbacks", "configure_gradient_clipping", "configure_model", "lr_scheduler_step",
+    "on_after_batch_transfer", "on_before_batch_transfer", "on_load_checkpoint", "on_save_checkpoint", "optimizer_step",
+    "optimizer_zero_grad", "setup", "transfer_batch_to_device",
+)  # fmt: skip
+"""Methods of a LightningModule that change what is trained: of one that a module overrides the effect would be missing."""
+
+_ENDINGS = {"SoftmaxBackward0": "softmax", "LogSoftmaxBackward0": "log_softmax", "SigmoidBackward0": "sigmoid"}
+"""What a tensor was made by last, by the class of its `grad_fn`."""
+
+
 def named_head(module: Any, parts: Mapping[str, Any], place: str) -> tuple[tuple[str, ...], str]:
     """The names of the parts of the head, and that of the classifier, the last of them.
 
@@ -45,10 +56,10 @@ def named_head(module: Any, parts: Mapping[str, Any], place: str) -> tuple[tuple
     return head, head[-1]
 
 
-def check_module(module: Any, architecture: Architecture, data: Data, place: str) -> None:
+def check_module(module: Any, architecture: Architecture, data: Data, place: str, *, binary: bool) -> None:
     """Checks that what a plug-in returned gives logits, for a black and a patterned image.
 
-    Lazy modules get their parameters by this call.
+    Lazy modules get their parameters by this call. With `binary` the logits are of a sigmoid for each class.
 
     Raises:
         PluginError: It does not.
@@ -62,18 +73,38 @@ def check_module(module: Any, architecture: Architecture, data: Data, place: str
             f"{place}: expected a {wanted}, as its file looks, found {type(module).__name__}; import lightning in a file "
             "whose function returns a LightningModule, and only there"
         )
+    if is_lightning:
+        _check_lightning(module)
     shape = (_SAMPLE_IMAGES, data.channels, data.image_size, data.image_size)
     images = np.zeros(shape, dtype=np.float32)
     images[1] = (np.arange(math.prod(shape[1:])).reshape(shape[1:]) % 256) / 255
     device = keras.src.backend.torch.core.get_device()
-    with torch.no_grad():
-        logits = module.to(device).eval()(torch.from_numpy(images).to(device))
+    logits = module.to(device).eval()(torch.from_numpy(images).to(device))
     check_logits(logits, _SAMPLE_IMAGES, data.num_classes, place)
-    values = logits.float().cpu().numpy().astype(np.float64)
-    if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=_TOLERANCE):
+    values = logits.detach().float().cpu().numpy().astype(np.float64)
+    are_shares = (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=_TOLERANCE)
+    ending = "softmax" if are_shares else _ENDINGS.get(type(logits.grad_fn).__name__)
+    # of logarithms of probabilities a softmax makes the probabilities again, sigmoids do not
+    if ending and (binary or ending != "log_softmax"):
         raise PluginError(
-            f"{place}: expected logits, found {values[0][:4].round(4).tolist()} … with the sum 1: leave out the softmax at "
-            "the end of `forward`, the loss has it"
+            f"{place}: expected logits, found {values[0][:4].round(4).tolist()} …{' with the sum 1' * bool(are_shares)}: leave "
+            f"out the {ending} at the end of `forward`, bench has {'sigmoids' if binary else 'a softmax'} behind it"
+        )
+
+
+def _check_lightning(module: Any) -> None:
+    name = type(module).__name__
+    if not module.automatic_optimization:
+        raise PluginError(
+            f"{name}: expected automatic optimization, found manual, which needs a Trainer; "
+            "return the loss from `training_step`, or run your script as a command"
+        )
+    base = next(kind for kind in type(module).__mro__ if kind.__name__ == "LightningModule")
+    own = [each for each in _CALLED_BY_A_TRAINER if getattr(type(module), each) is not getattr(base, each)]
+    if own:
+        raise PluginError(
+            f"{name}: expected the methods of LightningModule, found {', '.join(own)} of its own, which a Trainer calls: leave "
+            f"{'it' if len(own) == 1 else 'them'} out, or run your script as a command"
         )
 
 

@@ -159,7 +159,7 @@ def _module_network(
     else:
         (module, scaling), place = hub_module(architecture, data), architecture.name
     with naming_plugin_line(architecture.file, place):
-        check_module(module, architecture, data, place)
+        check_module(module, architecture, data, place, binary=binary)
         layer = ModuleLayer(module, data.num_classes, place, *scaling, binary=binary)
         head, classifier = named_head(module, layer.parts, place)
     core = keras.Model(images, layer(resized), name=architecture.name.replace(":", "_"))

@@ -155,9 +155,11 @@ def _check_arguments(function: PluginFunction, arguments: Mapping[str, Any], nam
         signature.bind(**arguments)
     except TypeError as error:
         hint = "; `dropout` comes from a strategy or the matrix" if "dropout" in str(error) else ""
+        lacks = "missing a required argument" in str(error)
+        cure = "write it in the definition of the model" if lacks else "add the parameter, or take it out of the matrix"
         raise PluginError(
             f"{place}: expected a function that can be called as {name}({', '.join(f'{key}=…' for key in arguments)}), "
-            f"found {name}{signature}: {error}{hint}; add the parameter, or take it out of the matrix"
+            f"found {name}{signature}: {error}{hint}; {cure}"
         ) from error
 
 

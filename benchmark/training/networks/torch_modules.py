@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import torch
 
+from benchmark.training.losses import LOGITS
 from benchmark.training.networks.module_checks import check_logits, why_no_gradient
 from benchmark.training.process.plugin_code import PluginError
 
@@ -83,6 +84,11 @@ class ModuleLayer(keras.layers.Layer):
 
     def _variable(self, name: str, tensor: Any) -> Any:
         is_parameter = isinstance(tensor, torch.nn.Parameter)
+        if is_parameter and not tensor.is_floating_point():
+            raise PluginError(
+                f"{self._held.place}: expected parameters that are real numbers, found {name} of {tensor.dtype}; keep its real "
+                "and imaginary parts in a last dimension of 2, and write torch.view_as_complex(…) in `forward`"
+            )
         variable = keras.Variable(tensor, trainable=is_parameter and tensor.requires_grad, name=name)
         variable._value = tensor  # noqa: SLF001  the module's own tensor, where Keras would make a copy of a buffer
         self._track_variable(variable)
@@ -117,7 +123,10 @@ class ModuleLayer(keras.layers.Layer):
         return keras.KerasTensor((images.shape[0], self._classes), "float32")
 
     def call(self, images: Any, training: Any = None) -> Any:
-        return self.activate(self.logits(images, training=bool(training)))
+        logits = self.logits(images, training=bool(training))
+        probabilities = self.activate(logits)
+        setattr(probabilities, LOGITS, logits)
+        return probabilities
 
     def activate(self, logits: Any) -> Any:
         """Logits [..., classes] as probabilities."""

@@ -132,12 +132,12 @@ class _BytesLoader(importlib.abc.ExecutionLoader):
 def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
     """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in.
 
-    What was not raised in a line of its file is said of `place`; without one it stays as it is.
+    What was not raised in a line of its file is said of `place`; without one it stays as it is, unless it has a known cure.
     """
     try:
         yield
     except BaseException as error:
-        where = _line_of(error, file) or place
+        where = _line_of(error, file) or place or (file if _cure(str(error)) else None)
         if isinstance(error, BenchError) or not where or cause_of(error) != Cause.FAILED:
             raise
         # in one line, without the escape codes by which Keras makes its messages bold
@@ -158,6 +158,9 @@ _CURES = {
     "not compiled with CUDA": 'leave the device to bench, which moves the module: no .cuda() and no .to("cuda")',
     "Found no NVIDIA driver": 'leave the device to bench, which moves the module: no .cuda() and no .to("cuda")',
     "Expected all tensors to be on the same device": "make tensors on the device of the images (device=x.device)",
+    "backward through the graph a second time": "what a module keeps from one batch for the next must not hold the graph of "
+    "that batch: keep it with .detach()",
+    "'NoneType' object has no attribute 'experiment'": "a module has no logger here: leave it out, or run your script as a command",
     "does not have a deterministic implementation": "set deterministic = false for this cell",
     "torchvision::nms does not exist": "the installed torchvision was built for another PyTorch; install a pair of one "
     "release from one index, see `bench doctor`",

@@ -22,12 +22,6 @@ from benchmark.training.steps.lightning_optimizer import configured
 from benchmark.training.steps.torch import forward_pass
 from benchmark.training.steps.trainer_stand_in import TrainerStandIn
 
-_CALLED_BY_A_TRAINER = (
-    "backward", "configure_gradient_clipping", "lr_scheduler_step", "on_after_batch_transfer", "on_before_batch_transfer",
-    "optimizer_step", "optimizer_zero_grad", "transfer_batch_to_device",
-)  # fmt: skip
-"""Methods that change what is trained: of one that a module overrides the effect would be missing."""
-
 
 class LightningSteps(Steps):
     """Steps that train a LightningModule by what it says itself; `model` is its layer behind the augmentation.
@@ -44,7 +38,6 @@ class LightningSteps(Steps):
         self._model, self._layer, self._trainer = model, layer, trainer
         self._module = cast(Any, layer.module)
         self._predict = forward_pass(core)
-        _check(self._module)
         self._module.trainer = trainer
         warnings.filterwarnings("ignore", message="You are trying to `self.log")
         self.optimizer = configured(self._module)
@@ -109,19 +102,3 @@ class LightningSteps(Steps):
         rate = self.optimizer.learning_rate
         self.optimizer.end_epoch(self._trainer.current_epoch + 1, values)
         return rate
-
-
-def _check(module: Any) -> None:
-    name = type(module).__name__
-    if not module.automatic_optimization:
-        raise PluginError(
-            f"{name}: expected automatic optimization, found manual, which needs a Trainer; "
-            "return the loss from `training_step`, or run your script as a command"
-        )
-    base = next(kind for kind in type(module).__mro__ if kind.__name__ == "LightningModule")
-    own = [each for each in _CALLED_BY_A_TRAINER if getattr(type(module), each) is not getattr(base, each)]
-    if own:
-        raise PluginError(
-            f"{name}: expected the methods of LightningModule, found {', '.join(own)} of its own, which a Trainer calls: leave "
-            f"{'it' if len(own) == 1 else 'them'} out, or run your script as a command"
-        )

@@ -128,10 +128,19 @@ def configured(module: Any) -> OwnOptimizer:
         optimizers = list(made) if isinstance(made, list | tuple) else [made]
     if len(optimizers) == 1 and isinstance(optimizers[0], dict):
         optimizers, schedules = [optimizers[0]["optimizer"]], optimizers[0].get("lr_scheduler", [])
-    if len(optimizers) != 1 or not isinstance(optimizers[0], torch.optim.Optimizer):
+    kinds = ", ".join(type(one).__name__ for one in optimizers) or "none"
+    if len(optimizers) > 1:
         raise PluginError(
-            f"{place}: expected one optimizer, found {len(optimizers)}: "
-            f"{', '.join(type(one).__name__ for one in optimizers)}; several need a Trainer: run your script as a command"
+            f"{place}: expected one optimizer, found {len(optimizers)}: {kinds}; several need a Trainer: run your script as a command"
+        )
+    if not optimizers or not isinstance(optimizers[0], torch.optim.Optimizer):
+        raise PluginError(
+            f"{place}: expected an optimizer of PyTorch, found {kinds}; return the one that trains the module"
+        )
+    if isinstance(optimizers[0], torch.optim.LBFGS):
+        raise PluginError(
+            f"{place}: expected an optimizer that makes its step of one gradient, found LBFGS, which computes several; take "
+            "another one, or run your script as a command"
         )
     listed = schedules if isinstance(schedules, list | tuple) else [schedules]
     return OwnOptimizer(optimizers[0], [_schedule(one, place) for one in listed if one is not None])

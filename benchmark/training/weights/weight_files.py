@@ -111,9 +111,11 @@ def parse_weights(content: bytes, source: str, network: Network | None) -> Weigh
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop(_HEADER).tobytes()) if _HEADER in arrays else {}
     except Exception as error:
+        # what NumPy advises is to run what the file holds
+        why = "" if "allow_pickle" in str(error) else f" ({error!s:.200})"
         raise DataError(
             f"{source} is not a weights file: expected .npz of bench (arrays by variable path), or .weights.h5, .h5 or "
-            f".keras of Keras, .pth or .safetensors for a module of PyTorch; found {len(content)} bytes that are none of these, or damaged ({error!s:.200})"
+            f".keras of Keras, .pth or .safetensors for a module of PyTorch; found {len(content)} bytes that are none of these, or damaged{why}"
         ) from error
     names = header.get("class_names")
     return WeightsFile(arrays, None if names is None else tuple(names), digest)
