@@ -136,6 +136,7 @@ BROKEN = {
     "an unknown default": NAMES + "[defaults]\nepoch = 1\n",
     "a list of defaults": NAMES + "[defaults]\nepochs = [1, 2]\n",
     "a dataset without a source": NAMES + "[dataset.a]\nimage_size = 8\n",
+    "a source of no kind": NAMES + '[dataset.a]\nsource = "ftp:images"\n',
     "an unknown key of a dataset": NAMES + '[dataset.a]\nextends = "digits"\nfilters = [1]\n',
     "an unknown key of a network": NAMES + '[model.a]\nextends = "simple_cnn"\nfliters = [1]\n',
     "a wrong parameter of a network": NAMES + '[model.a]\nextends = "simple_cnn"\nfilters = [0]\n',

@@ -21,7 +21,7 @@ from benchmark.matrix.json_schema.value_schemas import (
     table,
 )
 from benchmark.matrix.plan import ORDERS
-from benchmark.matrix.reading.definitions import OWN_KEYS, STAGE_LIMIT
+from benchmark.matrix.reading.definitions import OWN_KEYS, SOURCE_FORMS, SOURCE_PATTERN, STAGE_LIMIT
 from benchmark.matrix.reading.library import builtin_definitions
 from benchmark.matrix.reading.plugins import KINDS
 from benchmark.matrix.reading.report_keys import METRICS
@@ -35,7 +35,7 @@ _MEANINGS = {
     "extends": "the definition that this one begins with",
     "summary": "what it is, in a line of `bench list`",
     "label": "what it is, in words: reports show it beside the name",
-    "source": "where the images come from: digits, tfds:NAME, folder:PATH, npz:PATH, parquet:PATH, hf:PATH, webdataset:PATH or plugin:NAME",
+    "source": f"where the images come from: {SOURCE_FORMS}",
     "classes": "labels to keep, in the order of their new numbers",
     "num_classes": "how many classes a source has that bench does not know",
     "class_names": "the names of the classes, in the order of their numbers",
@@ -149,7 +149,8 @@ def _family(family: str) -> Schema:
     own = {key: _own_key(key, schema_of_own(family, key)) for key in OWN_KEYS[family]}
     own["extends"] = _described(reference(family), "extends", _MEANINGS["extends"])
     if family == "dataset":
-        own["source"] = _described(either({"enum": sorted(SOURCES)}, own["source"]), "source", _MEANINGS["source"])
+        unknown = {"allOf": [schema_of(OWN_KEYS[family]["source"]), {"pattern": f"^({SOURCE_PATTERN})$"}]}
+        own["source"] = _described(either({"enum": sorted(SOURCES)}, unknown), "source", _MEANINGS["source"])
         one = table({**own, **_settings()}, anyOf=[{"required": ["extends"]}, {"required": ["source"]}])
     elif family == "model":
         one = either(*_models(own))

@@ -32,6 +32,8 @@ from benchmark.matrix.values import (
 )
 
 SOURCE_FORMS = "digits, tfds:NAME, folder:PATH, npz:PATH, parquet:PATH, hf:PATH, webdataset:PATH or plugin:NAME"
+SOURCE_PATTERN = r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin|parquet|hf|webdataset):[^\n]+"
+"""What a data source looks like that bench does not know by its name."""
 """How the source of a dataset is written, for messages."""
 
 _ALL_KEYS = "docs/matrix.md lists all keys"

@@ -16,6 +16,7 @@ from benchmark.matrix.reading.definitions import (
     CHAIN_LIMIT,
     LISTINGS,
     SOURCE_FORMS,
+    SOURCE_PATTERN,
     Definition,
     Library,
     MergedDefinition,
@@ -34,7 +35,6 @@ from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
 from benchmark.matrix.script_command import keys_in
 from benchmark.matrix.settings import SETTINGS
 
-_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin|parquet|hf|webdataset):[^\n]+")
 _FILES_ONLY = {
     "class_names": (*FILE_KINDS, "hf", "plugin", "tfds"),
     "version": FILE_KINDS,
@@ -157,7 +157,7 @@ def _check_dataset(dataset: MergedDefinition, problems: Problems) -> None:
         problems.add(_place(dataset, "source"), "a data source; it is missing", hint=hint)
         return
     facts = SOURCES.get(source)
-    if facts is None and not _SOURCE.fullmatch(source):
+    if facts is None and not re.fullmatch(SOURCE_PATTERN, source):
         problems.add(place, SOURCE_FORMS, source, nearest_hint(source, SOURCES))
         return
     _check_users_keys(dataset, known=facts is not None, problems=problems)
