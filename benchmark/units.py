@@ -29,6 +29,11 @@ def clock(value: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def minute(utc: str) -> str:
+    """A recorded time to the minute: `2026-11-27 05:16 UTC`."""
+    return f"{utc[:10]} {utc[11:16]} UTC"
+
+
 def size(count: float, digits: int = 2) -> str:
     """Bytes in binary units with at least so many significant digits: `512 MiB`, `1.2 GiB`."""
     if abs(count) < 1024 or not math.isfinite(count):

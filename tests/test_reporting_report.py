@@ -223,7 +223,7 @@ def test_a_comparison_without_any_number_is_a_note():
     cells_left_out = [each for name in ("v1", "v2") for each in left_out("digits", "vgg16", name, "too small")]
     report = build_report(version_rows((0.8, 0.9), (0.9, 0.91)), cells_left_out, VERSIONS)
     assert [each.name for each in report.tables] == ["summary", "progression"]
-    assert "Progression: digits, vgg16: no results yet." in report.notes
+    assert "Progression: digits, vgg16: no cell of it has a result." in report.notes
 
 
 def test_a_version_that_is_missing_keeps_its_row():

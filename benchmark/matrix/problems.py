@@ -16,7 +16,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """The position of a value in the document: keys, and indices (from 0) in arrays."""
 
 NAME_LIMIT = 200
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 _NOTHING = object()
 
@@ -83,7 +83,7 @@ def path_text(path: KeyPath) -> str:
 
 def _key_text(key: str) -> str:
     # an option such as `--set epochs` is shown as it was typed
-    return key if _BARE_KEY.fullmatch(key) else quotable(key) if key.startswith("--") else quoted(key)
+    return key if BARE_KEY.fullmatch(key) else quotable(key) if key.startswith("--") else quoted(key)
 
 
 def quoted(text: str) -> str:

@@ -232,7 +232,7 @@ def without_empty(tables: Iterable[Table]) -> tuple[list[Table], list[str]]:
         if any(isinstance(value, Measurement) for row in table.rows for value in row.cells.values()):
             kept.append(table)
         else:
-            notes.append(f"{table.title}: no results yet.")
+            notes.append(f"{table.title}: no cell of it has a result.")
     return kept, notes
 
 

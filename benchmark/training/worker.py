@@ -30,7 +30,7 @@ from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmenting.test_time_augmentation import ViewGenerator, average_views
-from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
+from benchmark.training.data.dataset import Dataset, ExampleSet, dataset_of
 from benchmark.training.data.splits import Split
 from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
@@ -133,11 +133,7 @@ class _Attempt:
         return runtime, dataset, network, digest
 
     def _open_data(self) -> Dataset:
-        if self._job.data_directory is None:
-            raise DataError("the job names no prepared dataset; run `bench prepare`")
-        one_hot = is_one_hot(self._cell)
-        seed = self._cell.stream_seed("split_seed")
-        dataset = open_dataset(Path(self._job.data_directory), self._cell.data, seed, one_hot=one_hot)
+        dataset = dataset_of(self._job.data_directory, self._cell, one_hot=is_one_hot(self._cell))
         if not len(dataset.validation) and any(
             stage.early_stopping or stage.reduce_learning_rate for stage in self._cell.stages
         ):

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import layout, units
-from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST
+from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST, problem_of_class, problem_of_number
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.errors import NotFoundError, UserError
 from benchmark.files import temporary_folder
-from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.reporting.predictions.stored_predictions import Predictions
@@ -127,17 +126,10 @@ def _question(
 
 def _check_against(predictions: Predictions, images: Sequence[str], class_name: str | None) -> None:
     """Checks names of classes and numbers of test images before a process is started that takes seconds."""
-    names, tested = predictions.class_names, predictions.indices
-    if class_name is not None and class_name not in names:
-        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-        raise UserError(f"--class {class_name!r}: expected one of the cell's classes: {one_line(shown)}")
-    for name in images:
-        number = name.removeprefix(TEST)
-        if name.startswith(TEST) and not (number.isdecimal() and len(number) < 19 and int(number) in tested):
-            raise UserError(
-                f"{one_line(name)}: the cell was not tested on such an image; expected a number out of {tested.min()} to "
-                f"{tested.max()}, as in the pictures of its mistakes"
-            )
+    problem = problem_of_class(class_name, predictions.class_names) if class_name is not None else None
+    problems = [problem_of_number(name, predictions.indices) for name in images if name.startswith(TEST)]
+    if (first := next(filter(None, [problem, *problems]), None)) is not None:
+        raise UserError(first)
 
 
 def _explain(question: Question, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:

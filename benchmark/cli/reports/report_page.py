@@ -95,7 +95,7 @@ def _facts(groups: Sequence[Group], rows: Sequence[ResultRow], runs: Sequence[Ma
     )
     facts = {
         "machine": _listed(row.get("machine") for row in rows),
-        "measured": " to ".join(dict.fromkeys(_minute(each) for each in (times[0], times[-1]))) if times else "",
+        "measured": " to ".join(dict.fromkeys(units.minute(each) for each in (times[0], times[-1]))) if times else "",
         "runs": ", ".join(f"{run['run_id']}" + (f" ({run['name']})" if run["name"] else "") for run in runs),
         "cells": ", ".join(f"{count:,} {what}" for what, count in counts.items() if count),
         "backend": backends,
@@ -103,10 +103,6 @@ def _facts(groups: Sequence[Group], rows: Sequence[ResultRow], runs: Sequence[Ma
         "commit": _listed(row["git_commit"][:12] for row in rows if row.get("git_commit")),
     }
     return tuple((title, text) for title, text in facts.items() if text)
-
-
-def _minute(utc: str) -> str:
-    return f"{utc[:10]} {utc[11:16]} UTC"
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -11,14 +11,13 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 
-from benchmark.matrix.problems import KeyPath
+from benchmark.matrix.problems import BARE_KEY, KeyPath
 
 DEPTH_LIMIT = 16
 """How deeply tables and lists may be nested; no matrix needs more than six levels."""
 
 _SPACE = re.compile(r"[ \t]*")
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _STRING = re.compile(
     r'"""(?:\\.|[^\\])*?"""(?:"{0,2})' + r"|'''.*?'''(?:'{0,2})" + r'|"(?:\\.|[^"\\\n])*"' + r"|'[^'\n]*'", re.DOTALL
 )
@@ -105,7 +104,7 @@ class LineScanner:
             if self._skip(_STRING) > start:
                 parts.append(_unquoted(self.text[start : self._position]))
             else:
-                parts.append(self.text[start : self._skip(_BARE_KEY)])
+                parts.append(self.text[start : self._skip(BARE_KEY)])
             self._skip(_SPACE)
             if not self.text.startswith(".", self._position) or len(parts) > DEPTH_LIMIT:
                 return parts

@@ -50,7 +50,7 @@ def history(shown: Shown) -> Part:
     asked = shown.options.machine
     series = _series([row for row in shown.recorded if asked in {None, row["machine"]}])
     if not series:
-        return [], ["History: no results yet."]
+        return [], ["History: no cell has a result."]
     searched = sum(len(each) >= SHORTEST_SERIES for each in series)
     levels = [level for each in series for level in _levels(each, metric, max(searched, 1))]
     varying = varying_settings(list({id(each): next(iter(each.values())) for each in series}.values()))

@@ -126,7 +126,7 @@ def _greatest_return(
     measured = {index: step for index, step in enumerate(steps) if step is not None}
     question = "Which step gave the greatest return?"
     if not measured:
-        return [f"{question} No two neighbouring versions have results yet."]
+        return [f"{question} No two neighbouring versions have results."]
     best = max(measured, key=lambda index: sign * measured[index].mean)
     step, names = measured[best], {index: f"{versions[index - 1]} to {versions[index]}" for index in measured}
     if sign * step.mean <= 0:

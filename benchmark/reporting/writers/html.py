@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmark import units
 from benchmark.files import sha256_of
 from benchmark.reporting.page_content import CellPart, Epochs, Measure, PageContent
 from benchmark.reporting.statistics.intervals import Measurement
@@ -99,7 +100,7 @@ def _environment() -> Environment:
         picture=Markup, cell_fields=_cell_fields, percent=_percent, is_long=is_long, telling=_telling,
         most_distinct=most_distinct, paper_parts=paper_parts,
     )  # fmt: skip
-    environment.filters.update(lines=lambda text: Markup.escape(printable(text)), minute=_minute, whole=_whole)
+    environment.filters.update(lines=lambda text: Markup.escape(printable(text)), minute=units.minute, whole=_whole)
     return environment
 
 
@@ -124,10 +125,6 @@ def _title(report: Report, content: PageContent) -> str:
     if content.name:
         return content.name
     return "Report" + (f": machine {report.machine}" if report.machine else "")
-
-
-def _minute(utc: str) -> str:
-    return f"{utc[:10]} {utc[11:16]} UTC"
 
 
 def _whole(text: str) -> Markup:

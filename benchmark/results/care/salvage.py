@@ -26,7 +26,7 @@ from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.schema.versions import check_version, tables_of
 from benchmark.results.store.engine import connect_sqlite, writing_engine
-from benchmark.results.store.location import Location, check_writable, locate
+from benchmark.results.store.location import Location, check_absent, check_writable, locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.storage_errors import storage_errors
 
@@ -98,8 +98,7 @@ def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str])
         raise UserError("db salvage: expected two paths of files; a PostgreSQL server looks after its own")
     if not old.path.is_file():
         raise NotFoundError(f"{old.name}: expected a damaged database to read, found no file")
-    if os.path.lexists(new.path):
-        raise UserError(f"{new.name}: expected a path that does not exist, found a file. Give another path")
+    check_absent(new.path, new.name)
     check_writable(new.path, new.name)
     with _locked(old), storage_errors(new.name), appearing(new.path) as aside:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmark.errors import UserError
 from benchmark.results.store.database import Database
 from benchmark.results.store.engine import copy_into
+from benchmark.results.store.location import check_absent
 from benchmark.results.store.storage_errors import storage_errors
 
 
@@ -21,8 +22,7 @@ def backup(database: Database, destination: str | os.PathLike[str]) -> Path:
     path = Path(destination)
     if database.path is None:
         raise UserError(f"{database.display_name}: only files are copied here. Use PostgreSQL's own tool: pg_dump")
-    if path.exists() or path.is_symlink():
-        raise UserError(f"{path}: expected a path that does not exist, found a file. Give another path")
+    check_absent(path, str(path))
     with storage_errors(str(path)), database.engine.connect() as connection:
         copy_into(connection, path)
     return path

@@ -160,6 +160,16 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
+def check_absent(path: Path, name: str) -> None:
+    """Keeps whatever stands where a new file is asked for.
+
+    Raises:
+        UserError: Something does, be it a link that leads nowhere.
+    """
+    if os.path.lexists(path):
+        raise UserError(f"{name}: expected a path that does not exist, found a file. Give another path")
+
+
 def check_writable(path: Path, name: str) -> None:
     """Fails at once where the first commit would fail after an hour of training.
 

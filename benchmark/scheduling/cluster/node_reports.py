@@ -23,7 +23,6 @@ from benchmark.scheduling.cluster.messages import (
 )
 from benchmark.scheduling.cluster.ordered_cells import other_data
 from benchmark.scheduling.cluster.placement import WorkingNode, data_key
-from benchmark.scheduling.decisions.cell_decisions import name_of
 from benchmark.scheduling.processes.slots import Slots
 from benchmark.scheduling.run_options import Step
 from benchmark.status import Cause
@@ -105,7 +104,6 @@ def _give_back(run: ClusterRun, cell: Cell) -> None:
         run.retry(cell)
     else:
         run.decider.leave_pending(cell)
-        run.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
 
 def _hear_worker(run: ClusterRun, member: WorkingNode, cell: Cell, message: Told) -> None:

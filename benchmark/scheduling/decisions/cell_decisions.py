@@ -240,6 +240,7 @@ class CellDecisions:
 
     def leave_pending(self, cell: Cell) -> None:
         self._queue.drop(cell.cell_id)
+        self._observer.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
     def give_back(self, cell: Cell, reason: str) -> bool:
         del cell, reason

@@ -128,7 +128,6 @@ def drop_impossible(run: RunContext) -> None:
     for cell in list(run.decider.unfinished_cells()):
         if cell.cell_id not in busy and not run.slots.possible(cell):
             run.decider.leave_pending(cell)
-            run.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
 
 def disturbed_epochs(run: RunContext, attempt: Attempt) -> dict[int, str]:

@@ -22,7 +22,7 @@ from benchmark import layout
 from benchmark.catalog.facts import prepared_size
 from benchmark.errors import DataError
 from benchmark.images.compressed_images import ImageArray, batches_of, open_array
-from benchmark.matrix.cell import Data
+from benchmark.matrix.cell import Cell, Data
 from benchmark.training.data.fingerprint import check_unchanged
 from benchmark.training.data.splits import Split, of_classes, split_test, split_training
 from benchmark.training.data.stratification import Indices
@@ -98,6 +98,13 @@ def balanced_order(labels: NDArray[Any], seed: int, epoch: int) -> Indices:
     drawn = random.integers(len(classes), size=len(labels))
     within = random.integers(counts[drawn])
     return np.argsort(labels, kind="stable")[(np.cumsum(counts) - counts)[drawn] + within]
+
+
+def dataset_of(directory: str | None, cell: Cell, *, one_hot: bool) -> Dataset:
+    """The prepared dataset that a job names for its cell; errors as of `open_dataset`."""
+    if directory is None:
+        raise DataError("the job names no prepared dataset; run `bench prepare`")
+    return open_dataset(Path(directory), cell.data, cell.stream_seed("split_seed"), one_hot=one_hot)
 
 
 def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Dataset:

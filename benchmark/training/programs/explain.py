@@ -29,7 +29,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST
+from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST, problem_of_class, problem_of_number
 from benchmark.errors import DataError
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
@@ -92,15 +92,11 @@ def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:
 
 def _test_image(name: str, dataset: Dataset) -> _InputImage:
     split = dataset.test.split
-    number = name.removeprefix(TEST)
-    valid = number.isdecimal() and len(number) < 19
-    positions = np.flatnonzero(split.indices == int(number)) if valid else np.zeros(0, dtype=np.int64)
-    if not len(positions):
-        raise DataError(
-            f"{name}: the cell was not tested on such an image; expected a number out of {split.indices.min()} to "
-            f"{split.indices.max()}, as in the pictures of its mistakes"
-        )
-    return _InputImage(name, np.array(dataset.test.images[int(number)]), _label_of(split.labels[positions[0]]))
+    if (problem := problem_of_number(name, split.indices)) is not None:
+        raise DataError(problem)
+    number = int(name.removeprefix(TEST))
+    (position,) = np.flatnonzero(split.indices == number)
+    return _InputImage(name, np.array(dataset.test.images[number]), _label_of(split.labels[position]))
 
 
 def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,9 +187,8 @@ def _summary(result: _Explained, names: Sequence[str]) -> dict[str, Any]:
 def _class_number(name: str | None, names: Sequence[str]) -> int | None:
     if name is None:
         return None
-    if name not in names:
-        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-        raise DataError(f"--class {name!r}: expected one of the cell's classes: {shown}")
+    if (problem := problem_of_class(name, names)) is not None:
+        raise DataError(problem)
     return list(names).index(name)
 
 

@@ -23,12 +23,11 @@ from typing import Any, NoReturn
 import numpy.ma  # noqa: F401  `numpy.unique` asks for it: 10 ms
 
 from benchmark import events, faults, layout, machine
-from benchmark.errors import DataError
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.status import Cause
 from benchmark.training.artifacts.prediction_file import pack_predictions
-from benchmark.training.data.dataset import Dataset, open_dataset
+from benchmark.training.data.dataset import Dataset, dataset_of
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError, StopRequestedError, cause_of
 from benchmark.training.scripts.script_epochs import ScriptEpochs
@@ -117,10 +116,7 @@ class _ScriptAttempt:
         if self._job.trial_seconds is not None:
             raise ScriptError("no trial", "a command runs as a whole, or not at all")
         command = checked_command(cell, allowed=self._job.allow_plugins)
-        if self._job.data_directory is None:
-            raise DataError("the job names no prepared dataset; run `bench prepare`")
-        seed = cell.stream_seed("split_seed")
-        dataset = open_dataset(Path(self._job.data_directory), cell.data, seed, one_hot=False)
+        dataset = dataset_of(self._job.data_directory, cell, one_hot=False)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         epochs = ScriptEpochs(self._job, len(cell.stages), dataset, self._emit)
