@@ -13,12 +13,13 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import slurm_standin
 from ray_cluster import RayCluster
+from simulated_cluster import parent_of, pids
 from waiting import wait_until
 
 import benchmark
@@ -121,6 +122,12 @@ def opened(engine: tuple[str, dict[str, str]], folder: Path, **options: bool) ->
             executor.close()
 
 
+def words_of(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -143,6 +150,9 @@ def test_agents_run_on_every_node_and_end_with_the_engine(engine, tmp_path, monk
         none = dict.fromkeys(("OMP_NUM_THREADS", "RAY_AUTH_TOKEN", "BENCH_DB"))
         expected = {"CUDA_VISIBLE_DEVICES": "-1", "BENCH_EXTRA": "extra", "BENCH_OF_RUN": "1", **none}
         assert [agent["environment"] for agent in agents] == [expected] * 2
+        engines = [pid for pid in pids() if parent_of(pid) == os.getpid() and b"engine_process" in words_of(pid)]
+        # with it Slurm would keep the password in the files of its jobs
+        assert [b"BENCH_DB=" in Path(f"/proc/{pid}/environ").read_bytes() for pid in engines] == [False]
         # a node that holds an agent of ours is still told
         wait_until(
             lambda: {node.name for node in opened_engine.executor.slots()} == {node.name for node in nodes}, "both"

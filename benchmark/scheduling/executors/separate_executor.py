@@ -71,6 +71,8 @@ class SeparateExecutor:
         self._problem: BenchError | None = None
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = {IMPORT_PATH: base_environment(os.environ, "script")[IMPORT_PATH]}
+        # an engine such as Slurm hands its environment on and keeps it in files; the order of an agent has the address
+        own = {name: value for name, value in os.environ.items() if name != "BENCH_DB"}
         log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self._process = subprocess.Popen(
@@ -78,7 +80,7 @@ class SeparateExecutor:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **path},
+                env={**own, **path},
                 start_new_session=True,
                 # engines hand the working folder on to nodes, as a place of modules
                 cwd="/",
