@@ -24,6 +24,7 @@ from waiting import wait_until
 
 import benchmark
 from benchmark.errors import BenchError, UserError
+from benchmark.scheduling.executors import slurm
 from benchmark.scheduling.executors.executor_registry import executor_names, require_executor
 from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Granted, Node
 from benchmark.scheduling.executors.ray import RayExecutor, why_no_connection
@@ -369,6 +370,23 @@ def test_slurm_is_asked_for_what_the_settings_say(tmp_path, monkeypatch):
     assert "srun" in script
     assert "--cpus-per-task=8 /bin/true -P" in script
     assert (tmp_path / "engine" / "submitit").stat().st_mode & 0o777 == 0o700
+
+
+@needs("submitit", "slurm")
+def test_what_a_job_is_told_is_deleted_when_it_has_ended_at_the_latest_by_the_next_run(tmp_path, monkeypatch):
+    for name, value in slurm_standin.install(tmp_path / "bin").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.0)
+    folder = tmp_path / "engine" / "submitit"
+    folder.mkdir(parents=True)
+    (folder / "77_submitted.pkl").touch()
+    executor = SlurmExecutor(ExecutorSettings("", tmp_path / "engine"))
+    assert not list(folder.iterdir())
+    handle = executor.submit(executor.slots()[0], AgentCommand("standin_agent", '{"password": "canary"}'))
+    assert b"canary" in (folder / f"{handle}_submitted.pkl").read_bytes()
+    wait_until(lambda: handle in executor.poll(), "the job has ended")
+    assert not [file for file in folder.iterdir() if b"canary" in file.read_bytes()]
 
 
 @pytest.mark.exhaustive

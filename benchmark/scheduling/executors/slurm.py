@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from benchmark import machine
@@ -27,6 +28,9 @@ QUEUE_SECONDS = 4.0
 
 MISSES = 2
 """A job that is missing from the queue so often, and has left no result, has ended: files on a network may be late."""
+
+_ORDER = "_submitted.pkl"
+"""How the name of submitit's file of what a job runs ends, after the number of the job."""
 
 END_SECONDS = 3.0
 """A job that has not ended its agent after so long is ended itself."""
@@ -57,6 +61,7 @@ class SlurmExecutor:
         folder = settings.folder / "submitit"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
+        _delete_orders_of_ended_jobs(folder, is_local=is_local)
         # without -P the working folder would be a place of modules
         python = f"{shlex.quote(sys.executable)} -P"
         if is_local:
@@ -107,6 +112,8 @@ class SlurmExecutor:
             if why is not None:
                 ended[handle] = why
                 del self._jobs[handle]
+                with suppress(OSError):
+                    job.paths.submitted_pickle.unlink()
         return ended
 
     def cancel(self, handle: str) -> None:
@@ -169,8 +176,21 @@ def _sbatch_parameters(settings: JobSettings, cpus: int) -> dict[str, Any]:
 def queued_jobs() -> set[str] | None:
     """This user's jobs that wait or run; None when Slurm does not answer."""
     command = ["squeue", "--user", str(os.getuid()), "--noheader", "--format=%A"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    except OSError:
+        return None
     return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def _delete_orders_of_ended_jobs(folder: Path, *, is_local: bool) -> None:
+    """Deletes what a run that was killed has told its jobs: the address of the database, with its password."""
+    orders = {file.name.removesuffix(_ORDER): file for file in folder.glob(f"*{_ORDER}")}
+    alive = {job for job in orders if Path(f"/proc/{job}").exists()} if is_local else queued_jobs() if orders else set()
+    if alive is not None:
+        for job in orders.keys() - alive:
+            with suppress(OSError):
+                orders[job].unlink()
 
 
 def _why_ended(job: Any, *, is_gone: bool) -> str | None:
