@@ -152,6 +152,21 @@ def answers():
 
 @needs_torch
 @pytest.mark.tf
+@pytest.mark.parametrize(("name", "least"), [("half", 0.7), ("strange", 0.4)])
+def test_models_of_keras_come_to_the_bits_of_keras_without_its_calls_of_layers(answers, name, least):
+    same, plain = answers["graphs"][name]
+    assert same == [True] * 3, "losses, weights, predictions"
+    assert plain >= least
+
+
+@needs_torch
+@pytest.mark.tf
+def test_a_model_without_calls_of_layers_stays_one_of_keras(answers):
+    assert answers["grown"] == [True] * 3
+
+
+@needs_torch
+@pytest.mark.tf
 def test_the_parts_of_a_module_are_its_own(answers):
     told = answers["parts"]
     assert told["parameters"] == told["counted"] == told["all"]

@@ -13,6 +13,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import numpy as np
 import torch
+from torch_graphs import compared, grown
 from training_cells import DIGITS, cell, stage
 
 from benchmark.files import sha256_of
@@ -182,5 +183,6 @@ def evidence():
 
 
 if __name__ == "__main__":
-    answers = {one.__name__: one() for one in (parts, plain_loop, buffers, half, decayed, errors, evidence)}
+    answers = {one.__name__: one() for one in (parts, plain_loop, buffers, half, decayed, errors, evidence, grown)}
+    answers["graphs"] = {name: compared(name) for name in ("half", "strange")}
     sys.stdout.write(f"\n{json.dumps(answers)}\n")

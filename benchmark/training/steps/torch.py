@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark.prediction_metrics import HALF
 from benchmark.training.steps.base import BatchResult, Inputs, Steps
+from benchmark.training.steps.torch_graph import without_ceremony
 
 
 class TorchSteps(Steps):
@@ -20,7 +21,7 @@ class TorchSteps(Steps):
     def __init__(
         self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, multi_label: bool
     ) -> None:
-        self._model = model
+        self._model = without_ceremony(model)
         self._optimizer = optimizer
         self._loss = loss
         self._one_hot, self._multi_label = one_hot, multi_label
@@ -55,7 +56,7 @@ class TorchSteps(Steps):
 
 def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Images or features [b, …] to the output of `model` in its own type, with dropout off."""
-    taken = model.inputs[0].dtype
+    taken, model = model.inputs[0].dtype, without_ceremony(model)
 
     def run(batch: NDArray[Any]) -> NDArray[Any]:
         with torch.no_grad():
