@@ -136,6 +136,19 @@ def test_help_is_as_wide_as_the_terminal_and_breaks_no_word(columns, monkeypatch
         ("bench init --preset ", {"default", "all"}, set()),
         ("bench list ", {"cells", "models"}, set()),
         ("bench help ru", {"run"}, {"report"}),
+        ("bench help db ", {"check", "export"}, {"run"}),
+        ("bench run --select mo", {"model=", "momentum="}, {"dataset="}),
+        (
+            "bench run --select model=resnet18,strategy=sc",
+            {"model=resnet18,strategy=scratch"},
+            {"model=resnet18,strategy=v1"},
+        ),
+        ("bench report --exclude status=c", {"status=completed"}, {"status=failed"}),
+        ("bench run --set optimizer=adam", {"optimizer=adam", "optimizer=adamw"}, {"optimizer=sgd"}),
+        ("bench compare strategy=scratch stra", {"strategy="}, {"model="}),
+        ("bench predict model=simp", {"model=simple_cnn"}, set()),
+        ("bench report --metric test_m", {"test_macro_f1"}, {"test_accuracy"}),
+        ("bench run --executor ", {"local", "ray", "slurm"}, set()),
         ("bench nothing --f", set(), {"run"}),
     ],
 )
@@ -181,7 +194,17 @@ def test_what_completes_is_printed_for_each_shell(shell, place):
 
 def test_bash_itself_completes_with_it(place):
     script = place.call("completion", "bash").stdout
-    tries = "COMP_WORDS=(bench li); COMP_CWORD=1; _bench_completion bench; echo ${COMPREPLY[@]}"
+    # bash splits words at `=`, and completes the last part alone
+    selected = "model = simple_cnn,strategy = regul"
+    tries = "".join(
+        f"COMP_WORDS=(bench {words}); COMP_CWORD={at}; COMP_LINE='{line}'; COMP_POINT={len(line)}; COMPREPLY=()\n"
+        "_bench_completion bench; echo ${COMPREPLY[@]}\n"
+        for words, at, line in [
+            ("li", 1, ""),
+            ("li", 1, "bench li"),
+            (f"run --select {selected}", 7, f"bench run --select {selected.replace(' = ', '=')}"),
+        ]
+    )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", f"{script}\n{tries}"],
@@ -190,7 +213,7 @@ def test_bash_itself_completes_with_it(place):
         check=False,
         env={**os.environ, "PATH": path},
     )
-    assert done.stdout == "list\n"
+    assert (done.stdout, done.stderr) == ("list\nlist\nregularized\n", "")
 
 
 def test_no_command_is_a_usage_error_with_help(place):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from benchmark import layout
+from benchmark.cli.completions import complete_executor, complete_path, complete_selection, complete_setting
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.help_text import HelpContext
 from benchmark.cli.terminal.usage_text import NamedChoice, shown
@@ -110,12 +110,6 @@ def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
     return MachineKind(machine.gpu_count(), machine.cpu_cores(), decided, installed_backends())
 
 
-def complete_path(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Lets the shell complete the path of a file, in an option that may be something else as well."""
-    del context, parameter
-    return [CompletionItem(incomplete, type="file")]
-
-
 class Duration(click.ParamType[float]):
     """Seconds, or a number with a unit: `90`, `45s`, `15m`, `2h`."""
 
@@ -149,7 +143,12 @@ def matrix_options(function: Function) -> Function:
     @_select
     @_exclude
     @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting in every cell; repeatable."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=complete_setting,
+        help="Override a setting in every cell; repeatable.",
     )
     @functools.wraps(function)
     def with_matrix(*args: Any, path: str, select: Any, exclude: Any, overrides: Any, **others: Any) -> Any:
@@ -162,9 +161,16 @@ _select = click.option(
     "--select",
     multiple=True,
     metavar="EXPR",
+    shell_complete=complete_selection,
     help="Only cells that match, such as model=resnet*,seed=0; repeatable (union).",
 )
-_exclude = click.option("--exclude", multiple=True, metavar="EXPR", help="Leave out the cells that match; repeatable.")
+_exclude = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="EXPR",
+    shell_complete=complete_selection,
+    help="Leave out the cells that match; repeatable.",
+)
 
 
 def selection_options(function: Function) -> Function:
@@ -221,6 +227,7 @@ executor_option = click.option(
     default="local",
     show_default=True,
     metavar="NAME",
+    shell_complete=complete_executor,
     help="Where cells run: local, or ray or slurm for the nodes of a cluster, which needs PostgreSQL.",
 )
 

@@ -54,6 +54,11 @@ def list_definitions(family: str, matrix: str | None = None) -> list[Row]:
     return [*rows, *map(_packaged, entry_points())] if family == "model" else rows
 
 
+def defined_names(family: str, matrix: str | None = None) -> list[str]:
+    """Lists the names of a family alone; arguments as of `list_definitions`."""
+    return list(_library(matrix)[family])
+
+
 def list_presets() -> list[Row]:
     """Lists the presets of `bench init`: name and summary."""
     return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.reports.judging_options import NOT_PASSED, allow_metrics_option, judging_options, strict_code
@@ -21,8 +22,8 @@ from benchmark.text import one_line
     "bench compare model=simple_cnn model=resnet18 --margin 0.5pp",
     "bench compare run=1 run=2 --fail-if worse:0.5pp",
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_selection)
+@click.argument("b", shell_complete=complete_selection)
 @database_option
 @machine_option("that of A's newest result")
 @judging_options

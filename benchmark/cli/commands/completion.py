@@ -5,12 +5,92 @@ from __future__ import annotations
 import sys
 
 import click
-from click.shell_completion import ShellComplete, get_completion_class
 
 from benchmark.cli.options import verb
 
-_VARIABLE = "_BENCH_COMPLETE"
-"""The environment variable by which the shell asks; click derives it from the name of the program."""
+# as click's own, which answers them, but for what is completed in parts: `model=resnet18,seed=`
+_BASH = r"""_bench_completion() {
+    local line="${COMP_WORDS[*]:0:COMP_CWORD+1}" words word="" before="" response type value
+    [[ -n $COMP_LINE ]] && line=${COMP_LINE:0:COMP_POINT}
+    read -ra words <<< "$line"
+    local at=${#words[@]}
+    if [[ $line != *[[:space:]] ]]; then
+        at=$((at - 1))
+        word=${words[at]}
+    fi
+    # bash completes what stands behind the last of these
+    [[ $COMP_WORDBREAKS == *=* ]] && before=${word%"${word##*[=:]}"}
+
+    response=$(env COMP_WORDS="$line" COMP_CWORD=$at _BENCH_COMPLETE=bash_complete "$1")
+    while IFS=, read -r type value; do
+        case $type in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain)
+                COMPREPLY+=("${value#"$before"}")
+                ;;
+        esac
+    done <<< "$response"
+    # of `model=` the value follows
+    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi
+}
+
+complete -o nosort -F _bench_completion bench
+"""
+
+_ZSH = r"""#compdef bench
+
+_bench_completion() {
+    local -a response plain described unfinished
+    local type key description
+    (( ! $+commands[bench] )) && return 1
+
+    response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) _BENCH_COMPLETE=zsh_complete bench)}")
+    for type key description in ${response}; do
+        if [[ $type == dir ]]; then
+            _path_files -/
+        elif [[ $type == file ]]; then
+            _path_files -f
+        elif [[ $key == *= ]]; then
+            unfinished+=("$key")
+        elif [[ $description == _ ]]; then
+            plain+=("$key")
+        else
+            described+=("$key:$description")
+        fi
+    done
+
+    (( $#described )) && _describe -V unsorted described -U
+    (( $#plain )) && compadd -U -V unsorted -a plain
+    (( $#unfinished )) && compadd -U -S '' -V unsorted -a unfinished
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    _bench_completion "$@"
+else
+    compdef _bench_completion bench
+fi
+"""
+
+_FISH = r"""function _bench_completion
+    set -l response (env _BENCH_COMPLETE=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) bench)
+    for each in $response
+        set -l parts (string split --max 1 "," -- $each)
+        switch $parts[1]
+            case dir
+                __fish_complete_directories $parts[2]
+            case file
+                __fish_complete_path $parts[2]
+            case plain
+                echo $parts[2]
+        end
+    end
+end
+
+complete --no-files --command bench --arguments "(_bench_completion)"
+"""
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 @verb(
@@ -19,15 +99,11 @@ _VARIABLE = "_BENCH_COMPLETE"
     """echo 'eval "$(bench completion zsh)"' >> ~/.zshrc""",
     "bench completion fish > ~/.config/fish/completions/bench.fish",
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def command(context: click.Context, shell: str) -> None:
-    """Print the script that makes SHELL complete commands, options, choices and paths.
+@click.argument("shell", type=click.Choice(list(_SCRIPTS)))
+def command(shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options, choices, paths, settings and selections of cells.
 
     To enable it in every new shell, run the line for your shell below once. Bash needs version 4.4 or newer; in zsh,
     compinit must run before it.
     """
-    kind = get_completion_class(shell)
-    assert kind is not None
-    # not `source` of the class itself: that of bash starts bash to ask for its version
-    sys.stdout.write(ShellComplete.source(kind(context.find_root().command, {}, "bench", _VARIABLE)))
+    sys.stdout.write(_SCRIPTS[shell])

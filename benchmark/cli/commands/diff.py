@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import DataError
@@ -48,8 +49,8 @@ SUSPECT = (
     "bench diff model=simple_cnn model=resnet18 --figures pictures",
     "bench diff strategy=scratch strategy=regularized --format json",
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_selection)
+@click.argument("b", shell_complete=complete_selection)
 @database_option
 @machine_option("that of A's newest result")
 @click.option(

@@ -12,6 +12,7 @@ import click
 
 from benchmark import layout, units
 from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST, problem_of_class, problem_of_number
+from benchmark.cli.completions import complete_path, complete_selection
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.errors import NotFoundError, UserError
@@ -40,8 +41,8 @@ COLUMNS = (
     "bench explain aac7 test:17 test:204 --output pictures",
     "bench explain model=simple_cnn,strategy=scratch,seed=0 digit.png --class 8",
 )
-@click.argument("cell")
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("cell", shell_complete=complete_selection)
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=complete_path)
 @database_option
 @machine_option("any")
 @click.option("--class", "class_name", metavar="NAME", help="Explain this class.  [default: the predicted class]")

@@ -12,6 +12,7 @@ import click
 
 from benchmark import units
 from benchmark.cli.cell_names import short_id
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
@@ -42,7 +43,7 @@ LISTED = 20
     "bench forget --undo run=1",
     "bench forget --undo",
 )
-@click.argument("selections", nargs=-1, metavar="[SELECTION…]")
+@click.argument("selections", nargs=-1, metavar="[SELECTION…]", shell_complete=complete_selection)
 @click.option("--undo", is_flag=True, help="Bring back the results that match, or all of them without a SELECTION.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation; without a terminal bench never asks.")
 @database_option

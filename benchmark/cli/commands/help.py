@@ -11,9 +11,11 @@ from benchmark.cli.options import verb
 
 def _complete_verb(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     del parameter
-    root = context.find_root()
-    assert isinstance(root.command, click.Group)
-    return [name for name in root.command.list_commands(root) if name.startswith(incomplete)]
+    asked: click.Command | None = context.find_root().command
+    for word in context.params.get("words") or ():
+        asked = asked.get_command(context, word) if isinstance(asked, click.Group) else None
+    known = asked.list_commands(context) if isinstance(asked, click.Group) else []
+    return [name for name in known if name.startswith(incomplete)]
 
 
 @verb("help", "bench help run", "bench help db export")

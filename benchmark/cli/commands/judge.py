@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.reports.judging_options import allow_metrics_option, margin_option
 from benchmark.cli.terminal.output import write_json_line, write_line
@@ -18,8 +19,8 @@ from benchmark.text import one_line
     "bench judge strategy=v2 strategy=v3 --campaign augmentation",
     "bench judge strategy=v2 strategy=v4 --campaign augmentation --margin 0.5pp --format json",
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_selection)
+@click.argument("b", shell_complete=complete_selection)
 @click.option("--campaign", required=True, metavar="NAME", help="The search whose error budget the verdict spends.")
 @database_option
 @machine_option("that of A's newest result")

@@ -11,6 +11,7 @@ import click
 from benchmark import units
 from benchmark.catalog.source_files.image_folders import IMAGE_ENDINGS
 from benchmark.cli.cell_names import NAMES, short_id
+from benchmark.cli.completions import complete_selection_or_path
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.errors import NotFoundError, UserError
@@ -35,7 +36,9 @@ COLUMNS = (
     "bench predict model=simple_cnn,strategy=scratch --tta 3 one.png two.jpg",
     "bench predict --format csv --top 10 aac7 2781 digit.png",
 )
-@click.argument("cells_and_images", nargs=-1, required=True, metavar="CELL... IMAGE...")
+@click.argument(
+    "cells_and_images", nargs=-1, required=True, metavar="CELL... IMAGE...", shell_complete=complete_selection_or_path
+)
 @database_option
 @machine_option("any")
 @click.option(

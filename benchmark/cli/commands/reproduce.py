@@ -10,6 +10,7 @@ import click
 
 from benchmark import layout
 from benchmark.cli.cell_names import short_id
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
 from benchmark.cli.terminal import output
 from benchmark.errors import INTERRUPTED_EXIT_CODES, CellsFailedError, NotFoundError, UserError
@@ -35,7 +36,7 @@ SHOWN = (
 
 
 @verb("reproduce", "bench reproduce aac7", "bench reproduce model=simple_cnn,strategy=scratch,seed=0")
-@click.argument("cell")
+@click.argument("cell", shell_complete=complete_selection)
 @database_option
 @machine_option("the host name")
 @worker_options("the")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from benchmark.cli.cell_names import short_id
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
@@ -26,7 +27,7 @@ ENVIRONMENT = (
 
 
 @verb("show", "bench show aac7", "bench show model=resnet18,strategy=scratch,seed=0")
-@click.argument("cell")
+@click.argument("cell", shell_complete=complete_selection)
 @database_option
 @machine_option("any")
 @format_option()

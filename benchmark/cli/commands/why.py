@@ -9,6 +9,7 @@ import click
 
 from benchmark import units
 from benchmark.cli.cell_names import short_id
+from benchmark.cli.completions import complete_selection
 from benchmark.cli.options import MatrixRequest, database_option, format_option, machine_option, matrix_options, verb
 from benchmark.cli.terminal import output
 from benchmark.cli.terminal.output import Column
@@ -33,7 +34,7 @@ ROW_COLUMNS = tuple(
 
 
 @verb("why", "bench why aac7", "bench why model=simple_cnn,strategy=scratch,seed=0")
-@click.argument("cell")
+@click.argument("cell", shell_complete=complete_selection)
 @matrix_options
 @database_option
 @machine_option("the host name")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmark.cli.completions import complete_metric
 from benchmark.cli.terminal import streams
 from benchmark.matrix.report_spec import margin_of
 from benchmark.text import one_line
@@ -66,6 +67,7 @@ def judging_options(function: Function) -> Function:
             "metrics",
             multiple=True,
             metavar="COLUMN",
+            shell_complete=complete_metric,
             help="Column of the results to judge; repeatable.  [default: test_accuracy]",
         ),
     ):
