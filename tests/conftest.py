@@ -52,6 +52,19 @@ if has_room_for_tests(MEMORY):
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets tests see two processors, and each worker of pytest-xdist two others where there are more.
+
+    How many cells run at once follows from that, and nothing that a test expects may depend on the machine.
+    """
+    worker = getattr(config, "workerinput", {}).get("workerid", "gw0")
+    hands_out = config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput")
+    if not hands_out and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        first = 2 * int(worker.removeprefix("gw")) % max(1, len(cores) - 1)
+        os.sched_setaffinity(0, cores[first : first + 2])
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Spares `make test-fast` the import of modules that it leaves out whole: Keras alone takes seconds."""
     if collection_path.suffix != ".py" or "not (tf or " not in config.getoption("markexpr"):

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -131,19 +130,11 @@ class Run:
 
     def processes(self) -> list[int]:
         """Processes that carry the mark, zombies left out."""
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit() and int(folder.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    if self.mark.encode() in (folder / "environ").read_bytes():
-                        found.append(int(folder.name))
-        return found
+        return processes_with(self.mark)
 
-    def wait_until_alone(self) -> float:
-        """Waits until no process of this run lives; returns how long that took."""
-        begun = time.monotonic()
+    def wait_until_alone(self) -> None:
+        """Waits until no process of this run lives."""
         wait_until(lambda: not self.processes(), "no process of this run lives", pause_seconds=0.005)
-        return time.monotonic() - begun
 
     def kill_everything(self) -> None:
         for pid in self.processes():
@@ -187,6 +178,17 @@ class Run:
         assert self.digests() == clean
         doubled = "select 1 from epoch group by execution_id having count(*) != max(epoch) or min(epoch) != 1"
         assert self.rows(doubled) == []
+
+
+def processes_with(mark: str) -> list[int]:
+    """Other processes that have these words in their environment; zombies have none any more."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+    return found
 
 
 @cache

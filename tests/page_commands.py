@@ -88,7 +88,7 @@ def psql(*words: str) -> None:
     # that is of the way by which others reach it
     kept = {name: value for name, value in os.environ.items() if name != "PGPORT"}
     command = [psql_program(), "--no-psqlrc", kept["PAGE_SERVER"], *words]
-    subprocess.run(command, env=kept, check=True, timeout=60)
+    subprocess.run(command, env=kept, check=True, timeout=240)
 
 
 def psql_program() -> str:

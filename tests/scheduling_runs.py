@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from results_targets import empty_database
 from scheduling_plans import plan_of
+from waiting import wait_until
 
 from benchmark.matrix.cell import Cell
 from benchmark.results.store.database import open_database
@@ -80,3 +84,30 @@ class Place:
     def attempts(self) -> list[tuple[str, str | None]]:
         """State and detail of every attempt, in order."""
         return self.rows("select state, detail from attempt order by attempt_id")
+
+
+class GuardianKiller(Listener):
+    """Kills the guardian of the first cell that finishes an epoch; its worker waits at the next one until then."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._place, self._gate = place, place.folder / "gate"
+        monkeypatch.setenv("BENCH_FAKE_GATE", f"2:{self._gate}")
+
+    def epoch(self, cell, event):
+        if not self._gate.exists():
+            # the rows of those that have begun to train have their cores
+            pids = "select guardian_pid from attempt where state = 'running' and cores is not null order by attempt_id"
+            ((pid,), *_) = self._place.rows(pids)
+            os.kill(pid, signal.SIGKILL)
+            # what dies with it has its signal by then
+            wait_until(lambda: is_dead(pid), "the guardian is dead")
+            self._gate.touch()
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process is gone, or only waits for its parent to hear of it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
+    except OSError:
+        return True

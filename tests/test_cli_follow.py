@@ -22,6 +22,7 @@ class Follower(Listener):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place = place
+        self._gate = place.folder / "gate"
         self.lines: list[str] = []
         self.rows: list[tuple] = []
         self.followed: FollowedRun | None = None
@@ -39,12 +40,19 @@ class Follower(Listener):
         running = self.log.board.running.values()
         self.rows.append(tuple((each.names, each.epoch, each.phase, each.node) for each in running))
 
+    def cell_started(self, *start) -> None:
+        self.told.append(("cell_started", *start))
+        self._gate.unlink(missing_ok=True)
+
     def epoch(self, cell, event) -> None:
         self.told.append(("epoch", cell, event))
         self.look()
+        if event.epoch == 2:
+            self._gate.touch()
 
     def cell_finished(self, *ending) -> None:
         self.told.append(("cell_finished", *ending))
+        self._gate.unlink(missing_ok=True)
         self.look()
 
 
@@ -56,8 +64,9 @@ def place(tmp_path) -> Place:
 def test_the_database_tells_what_the_run_tells(place, monkeypatch):
     first, second = fake_cell(epochs=3), fake_cell(epochs=3, model="resnet18")
     broken = fake_cell(epochs=3, model="vgg16", strategy="other")
-    # long enough to be written down one by one
+    # the second epoch is written down alone: until it is told no cell goes on to the third one
     monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.12")
+    monkeypatch.setenv("BENCH_FAKE_GATE", f"3:{place.folder / 'gate'}")
     monkeypatch.setenv("BENCH_FAULT", f"evaluate:1:raise@{broken.cell_id}")
     follower = Follower(place)
     place.run([first, second, broken], follower, jobs=1)

@@ -44,7 +44,7 @@ def place(tmp_path) -> Workplace:
 @pytest.fixture
 def slow_epochs(monkeypatch) -> None:
     """There is time to kill a cell in the middle of one."""
-    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.05")
+    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.2")
 
 
 def test_the_noise_of_a_machine_is_measured_kept_and_quoted(place):

@@ -17,6 +17,7 @@ from results_samples import MACHINE, begin, complete, epoch, set_up
 from scheduling_plans import fake_cell, plan_of
 from scheduling_runs import Listener, Place
 from server_proxy import Proxy
+from waiting import PATIENCE_SECONDS
 
 from benchmark.errors import BenchError, ServerError, StorageError
 from benchmark.matrix.cell import Cell
@@ -86,7 +87,7 @@ class Agent:
         """What the run has said since it was asked last."""
         return [message_of(message.body) for message in self._box.take()]
 
-    def hang(self, seconds: float = 60) -> None:
+    def hang(self, seconds: float = PATIENCE_SECONDS) -> None:
         self._cancelled.wait(seconds)
 
     def begin(self, cell_id: str) -> int:
@@ -173,7 +174,7 @@ def run(target, tmp_path):
         place = Place(tmp_path)
         with lock_database(target), open_database(target, mode="write") as database:
             try:
-                changes = {"machine": MACHINE, "lease_seconds": 60.0, **options}
+                changes = {"machine": MACHINE, "lease_seconds": 600.0, **options}
                 summary = run_matrix(plan_of(cells), database, place.options(**changes), listener, engine)
             finally:
                 engine.close()
@@ -225,9 +226,9 @@ def test_cells_that_a_lost_node_had_not_begun_are_not_blamed_for_it(run):
     def work(agent):
         agent.ready()
         for cell_id in agent.orders():
-            if nobody_else.wait(60):
-                agent.finish(cell_id)
-                agent.say(Settled(cell_id, "completed"))
+            assert nobody_else.wait(PATIENCE_SECONDS)
+            agent.finish(cell_id)
+            agent.say(Settled(cell_id, "completed"))
         return "exit code 0"
 
     def dying(agent):
@@ -286,10 +287,9 @@ def test_an_agent_that_dies_before_it_is_ready_does_not_keep_its_name_from_the_n
         return "exit code 0"
 
     tries: list[int] = []
-    begun = time.monotonic()
-    summary, listener, rows = run([FIRST], {"n": join_and_die}, lease_seconds=600.0)
+    # nobody waits for its lease, which is longer than any test may take
+    summary, listener, rows = run([FIRST], {"n": join_and_die}, lease_seconds=6000.0)
     assert summary.exit_code == 0, listener.notes
-    assert time.monotonic() - begun < 60
     assert rows("SELECT left_reason FROM node ORDER BY node_id")[0] == ("it was killed by SIGKILL",)
 
 
@@ -308,7 +308,7 @@ def test_a_node_that_was_given_up_is_tried_again_later(run, monkeypatch):
     def wait_for_it(agent):
         agent.ready()
         for cell_id in agent.orders():
-            assert is_done.wait(60)
+            assert is_done.wait(PATIENCE_SECONDS)
             agent.finish(cell_id)
             agent.say(Settled(cell_id, "completed"))
         return "exit code 0"
@@ -432,9 +432,7 @@ def test_a_node_that_freezes_in_the_middle_of_anything_it_writes_can_be_declared
     def freeze_while_it_is_declared_lost(frozen):
         with frozen.transaction() as connection:
             connection.execute(node.update().where(node.c.node_id == node_id).values(host="here"))
-            begun = time.monotonic()
             nodes.lose(database, node_id, "it has not been heard of")
-            assert time.monotonic() - begun < 60
 
     with open_database(target, mode="write") as database:
         _, run_id = begin(database)
@@ -475,7 +473,7 @@ def test_a_node_that_cannot_reach_the_server_is_told_so_and_hears_of_messages_wh
             assert listener.was_woken()
             assert not listener.was_woken()
             way.cut()
-            for key, _ in selector.select(10):
+            for key, _ in selector.select(PATIENCE_SECONDS):
                 key.data()
             # the first time it may find out only when it gives the connection back
             with pytest.raises(StorageError):

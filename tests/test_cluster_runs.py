@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections import Counter
 
 import pytest
 from cli_workplace import Workplace
 from simulated_cluster import Cluster, begun, digests_at_home, stand_ins
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 MATRIX = """
 [matrix]
@@ -56,17 +55,16 @@ def test_cells_on_nodes_give_the_numbers_of_one_computer_to_the_bit(cluster, at_
     assert cluster.digests() == at_home
 
 
-def test_cells_of_a_node_that_dies_go_on_elsewhere_within_ten_seconds(cluster, at_home, tmp_path):
+def test_cells_of_a_node_that_dies_go_on_elsewhere_long_before_its_lease_is_over(cluster, at_home, tmp_path):
     gate = tmp_path / "gate"
-    run = cluster.start("--lease", "20s", BENCH_FAKE_GATE=f"2:{gate}")
+    # the lease is longer than a test waits: it is not by this that the end of the node is noticed
+    run = cluster.start("--lease", "600s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
     stand_ins(cluster)[0].signal(signal.SIGKILL)
-    struck = time.monotonic()
     wait_until(lambda: cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
     gate.touch()
     wait_until(lambda: cluster.rows("SELECT 1 FROM attempt WHERE number = 2"))
-    assert time.monotonic() - struck < 10
-    assert run.wait(120) == 0, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
     assert cluster.digests() == at_home
     assert "is lost" in cluster.log
     assert cluster.rows("SELECT count(*) FROM attempt WHERE state = 'abandoned'") == [(2,)]
@@ -92,13 +90,11 @@ def test_a_node_that_hangs_loses_its_cells_and_writes_nothing_when_it_wakes(clus
 
 def test_when_the_run_is_killed_its_agents_end_and_the_next_run_goes_on(cluster, at_home, tmp_path):
     gate = tmp_path / "gate"
-    run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
+    run = cluster.start("--lease", "600s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
     run.kill()
     run.wait()
-    killed = time.monotonic()
     wait_until(lambda: not cluster.processes())
-    assert time.monotonic() - killed < 20
     gate.touch()
     assert cluster.run().returncode == 0
     assert cluster.digests() == at_home

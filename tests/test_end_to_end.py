@@ -83,7 +83,7 @@ class Bench:
 
     def __call__(self, *arguments: str) -> str:
         process = self.start(*arguments)
-        stdout, stderr = process.communicate(timeout=280)
+        stdout, stderr = process.communicate(timeout=580)
         assert process.returncode == 0, f"{arguments} gave {process.returncode}\n{stdout}\n{stderr}"
         assert "Traceback" not in stderr
         return stdout

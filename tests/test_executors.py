@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -181,15 +180,13 @@ def test_an_agent_that_ends_is_told_with_the_reason_and_its_node_takes_another_o
 def test_a_cancelled_agent_ends_at_once_and_others_go_on(engine, tmp_path):
     with opened(engine, tmp_path) as opened_engine:
         nodes = opened_engine.executor.slots()
-        first = opened_engine.submit(nodes[0], saving_seconds=60)
+        first = opened_engine.submit(nodes[0], saving_seconds=600)
         (agent,) = opened_engine.wait_for_agents(1)
         opened_engine.submit(nodes[1])
         opened_engine.wait_for_agents(2)
-        begun = time.monotonic()
         opened_engine.executor.cancel(first)
         opened_engine.wait_for_end(first)
         assert not is_alive(agent["pid"])
-        assert time.monotonic() - begun < 5
         assert not opened_engine.executor.poll()
         opened_engine.executor.cancel(first)  # it has ended already
         opened_engine.executor.cancel("unheard of")
@@ -216,9 +213,7 @@ def test_agents_save_and_end_when_the_run_is_killed(engine, tmp_path):
         wait_until(lambda: len(list(tmp_path.glob("*.begun"))) == 2, "two agents have begun")
         agents = [json.loads(file.read_text())["pid"] for file in tmp_path.glob("*.begun")]
         driver.kill()
-    begun = time.monotonic()
     wait_until(lambda: not any(map(is_alive, agents)), "all agents are gone")
-    assert time.monotonic() - begun < 20
     assert len(list(tmp_path.glob("*.saved"))) == 2
 
 

@@ -28,7 +28,6 @@ from benchmark.scheduling.loop import retrying_recorder
 
 pytestmark = pytest.mark.slow
 
-SLOW = {"BENCH_FAKE_EPOCH_SECONDS": "0.1"}
 ENDLESS = {"BENCH_FAKE_EPOCH_SECONDS": "60"}
 TRAINS = "select count(*) from attempt where state = 'running' and worker_pid is not null"
 HAS_EPOCHS = "select count(*) > 1 from epoch"
@@ -100,18 +99,20 @@ def test_without_its_wal_the_database_is_older_says_so_and_the_run_goes_on(casua
 
 
 class Filler(Listener):
-    """Lets the file grow no further once the first epoch is there; with `again`, it may later."""
+    """Lets the file grow no further once the first epoch is there; until then no cell goes beyond it."""
 
-    def __init__(self, engine_of, again: float | None = None) -> None:
+    def __init__(self, engine_of, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self._engine_of = engine_of
-        self._again = again
-        self._since: float | None = None
+        self._gate = place.folder / "gate"
+        self._is_full = False
+        monkeypatch.setenv("BENCH_FAKE_GATE", f"2:{self._gate}")
 
     def epoch(self, cell, event):
-        if self._since is None:
-            self._since = time.monotonic()
+        if not self._is_full:
+            self._is_full = True
             self.limit(0)
+            self._gate.touch()
 
     def limit(self, more: int) -> None:
         with contextlib.closing(self._engine_of().raw_connection()) as connection:
@@ -141,7 +142,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_everything_recorded_there(plac
     begun = time.monotonic()
     many = [*CELLS, *(fake_cell(seed=seed, epochs=200) for seed in range(10, 14))]
     with pytest.raises(DiskError, match=r"the disk is full\. Nothing that was recorded is lost"):
-        place.run(many, Filler(opened), jobs=2)
+        place.run(many, Filler(opened, place, monkeypatch), jobs=2)
     assert time.monotonic() - begun > 1.0
     assert "trying again for 1 s" in place.listener.notes
     recorded = place.rows("select cell_id, epoch, epoch.train_loss from epoch join execution using (execution_id)")
@@ -157,7 +158,7 @@ def test_a_disk_that_gets_room_again_costs_a_pause_and_nothing_else(place, opene
     undisturbed.folder.mkdir()
     undisturbed.run(CELLS)
     monkeypatch.setattr(retrying_recorder, "FIRST_PAUSE_SECONDS", 0.05)
-    filler = Filler(opened)
+    filler = Filler(opened, place, monkeypatch)
     filler.note = lambda text: (filler.told.append(("note", text)), "trying again" in text and filler.limit(10_000))
     assert place.run(CELLS, filler).exit_code == 0
     assert "the run continues" in filler.notes
@@ -167,7 +168,7 @@ def test_a_disk_that_gets_room_again_costs_a_pause_and_nothing_else(place, opene
 
 def test_ctrl_c_does_not_wait_for_a_full_disk(place, opened, monkeypatch):
     monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 600.0)
-    filler = Filler(opened)
+    filler = Filler(opened, place, monkeypatch)
     filler.note = lambda text: "trying again" in text and os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(DiskError):
         place.run([fake_cell(seed=seed, epochs=400) for seed in range(3)], filler)
@@ -305,7 +306,7 @@ def test_ctrl_c_is_heard_while_another_program_keeps_the_database_locked(run, cl
     with hold_lock(run.database, 600) as holder:
         run.let_on()
         # the workers say all that is to be recorded before they write this
-        wait_until(lambda: list(run.folder.rglob("weights.npz")))
+        wait_until(lambda: list(run.folder.glob("results.artifacts/*/*/weights.npz")))
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()

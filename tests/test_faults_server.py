@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import queue
 import threading
 import time
 import uuid
@@ -14,8 +16,10 @@ from results_targets import administer
 from scheduling_plans import fake_cell, plan_of
 from scheduling_runs import Listener, Place
 from server_proxy import Proxy, refusing_server
+from waiting import wait_until
 
 from benchmark.errors import BusyError, ServerError, StorageError, UserError
+from benchmark.results.store import engine
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.server_lock import is_held
@@ -56,16 +60,16 @@ def impatient(monkeypatch):
 
 
 class Struck(Listener):
-    """Does something when the first epoch was told, and counts what is told from then on until it is over."""
+    """Does something when an epoch was told that is so far, and counts what is told from then on until it is over."""
 
-    def __init__(self, strike):
+    def __init__(self, strike, epoch=1):
         super().__init__()
-        self._strike = strike
+        self._strike, self._epoch = strike, epoch
         self.is_struck = False
 
     def epoch(self, cell, event):
         self.told.append(("epoch", cell, event))
-        if not self.is_struck:
+        if not self.is_struck and event.epoch >= self._epoch:
             self.is_struck = True
             self._strike()
 
@@ -127,20 +131,21 @@ class TestAway:
         self, target, proxy, tmp_path, monkeypatch, undisturbed
     ):
         monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
-        heard = []
 
         def mend():
-            heard.append(len(listener.of("epoch")))
+            # while it is away, the run says so and goes on to hear of epochs
+            wait_until(lambda: "trying again for" in listener.notes and len(listener.of("epoch")) > 5)
             proxy.mend()
 
         def cut():
             proxy.cut()
-            threading.Timer(1.5, mend).start()
+            mending.start()
 
+        mending = threading.Thread(target=mend)
         listener = Struck(cut)
         summary, _ = run_cells(proxy.url(target), tmp_path, CELLS, listener, jobs=2)
+        mending.join()
         assert summary.exit_code == 0
-        assert heard[0] > 5
         assert "the server does not answer" in listener.notes
         assert "trying again for 60 s" in listener.notes
         assert "the run continues" in listener.notes
@@ -152,11 +157,18 @@ class TestAway:
         self, target, tmp_path, monkeypatch, undisturbed
     ):
         monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
-        over = threading.Event()
+        # one drop for some of the epochs, at whatever moment it comes: so the run gets on between them
+        orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+        class Dropped(Struck):
+            def epoch(self, cell, event):
+                super().epoch(cell, event)
+                if event.epoch % 3 == 1:
+                    orders.put(True)
 
         def drop():
             with open_database(target, mode="write") as database:
-                while not over.wait(0.4):
+                while orders.get():
                     with database.engine.begin() as connection:
                         connection.exec_driver_sql(
                             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -165,9 +177,9 @@ class TestAway:
 
         dropping = threading.Thread(target=drop)
         try:
-            summary, _ = run_cells(target, tmp_path, CELLS, Struck(dropping.start))
+            summary, _ = run_cells(target, tmp_path, CELLS, Dropped(dropping.start))
         finally:
-            over.set()
+            orders.put(False)
             dropping.join()
         assert summary.exit_code == 0
         assert rows(target, EPOCHS) == WHOLE
@@ -180,7 +192,7 @@ class TestAway:
         monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
         monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 0.5)
         with pytest.raises(ServerError, match="the server does not answer") as caught:
-            run_cells(proxy.url(target), tmp_path, CELLS, Struck(proxy.cut))
+            run_cells(proxy.url(target), tmp_path, CELLS, Struck(proxy.cut, epoch=2))
         assert caught.value.exit_code == 4
         monkeypatch.delenv("BENCH_FAKE_EPOCH_SECONDS")
         summary, _ = run_cells(target, tmp_path, CELLS)
@@ -226,7 +238,9 @@ class TestLock:
                         pytest.fail("it was written")
                     assert caught.value.exit_code == 75
 
-    def test_our_own_session_that_the_server_still_believes_in_does_not_keep_us_out(self, target, proxy):
+    def test_our_own_session_that_the_server_still_believes_in_does_not_keep_us_out(self, target, proxy, monkeypatch):
+        # a connection that has lain idle is asked first whether the server is still there, and replaced in silence
+        monkeypatch.setattr(engine, "_UNUSED_SECONDS", math.inf)
         way = proxy.url(target)
         with lock_database(way), open_database(way, mode="write") as database:
             proxy.cut(server_notices=False)

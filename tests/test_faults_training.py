@@ -83,7 +83,7 @@ def run(tmp_path):
 
 def bench(run: Run, cache: dict[str, str], *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     process = run.start("run", "--machine", "test", *arguments, **cache, **extra)
-    stdout, stderr = process.communicate(timeout=250)
+    stdout, stderr = process.communicate(timeout=580)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
@@ -158,7 +158,7 @@ def test_data_that_vanish_in_mid_run_end_the_cells_that_need_them(tmp_path):
         run.wait_for("select count(*) > 0 from epoch")
         shutil.rmtree(run.folder / "cache")
         (run.folder / "gone").touch()
-        _, stderr = process.communicate(timeout=250)
+        _, stderr = process.communicate(timeout=580)
         assert process.returncode == 3, stderr
         rows = run.rows("select state, detail from attempt order by attempt_id")
         assert [state for state, _ in rows] == ["completed", "data_error"]

@@ -429,7 +429,7 @@ def outside(code: str, folder: Path) -> str:
     """What a program of a user prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "MPL", "MATPLOTLIB"))}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=kept, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=folder, env=kept, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -72,7 +72,7 @@ def run(place: Workplace, *models: str, **options: str) -> subprocess.CompletedP
         env=place.environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
 

@@ -12,6 +12,7 @@ import pytest
 from cli_workplace import ROOT, Workplace
 from test_reporting_writers import report_with
 from test_security import hostile  # noqa: F401  a fixture
+from waiting import PATIENCE_SECONDS
 
 from benchmark.reporting.page_content import CellPart, CellSetting, Measure, MistakenImage, Mistakes, PageContent
 from benchmark.reporting.writers.formats import render
@@ -62,7 +63,9 @@ OUT_OF_REACH = """() => {
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as player:
-        started = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = player.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * PATIENCE_SECONDS
+        )
         yield started
         started.close()
 
@@ -70,6 +73,7 @@ def browser():
 def opened(browser, path: Path, width: int = 1440, **options):
     """A tab that shows a page, and the list of what its console complains of."""
     tab = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    tab.set_default_timeout(1000 * PATIENCE_SECONDS)
     tab.complaints = []
     tab.on(
         "console", lambda message: tab.complaints.append(message.text) if message.type in {"error", "warning"} else None

@@ -44,7 +44,7 @@ def compiled(text, options, folder, *, shrinks=True):
     head = f"\\documentclass[{options}]{{article}}\n" + "\n".join(PREAMBLE)
     (folder / "paper.tex").write_text(f"{head}\n{keeps}\\begin{{document}}\n{text}\\end{{document}}\n", "ascii")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=240)
     log = done.stdout.decode("utf-8", "replace")
     assert done.returncode == 0, log[-2000:]
     assert "Overfull \\hbox" not in log, log

@@ -8,6 +8,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 from results_samples import MACHINE, PREDICTIONS, begin, cell, complete, epoch, set_up
+from waiting import PATIENCE_SECONDS
 
 from benchmark.errors import NodeLostError, StorageError
 from benchmark.reporting.report import build_report
@@ -184,24 +185,24 @@ class TestServer:
         node_id, recorder = joined(database, run_id)
         with Listener(database.location, run_id) as here, Listener(database.location, run_id, node_id) as there:
             for listener in (here, there):
-                assert select.select([listener], [], [], 20)[0]
+                assert select.select([listener], [], [], PATIENCE_SECONDS)[0]
                 listener.drain()
             assert not select.select([here, there], [], [], 0)[0]
             scheduler = Mailbox(database, run_id)
             scheduler.add(node_id, ["work"])
             scheduler.post()
-            assert select.select([here, there], [], [], 20)[0] == [there]
+            assert select.select([here, there], [], [], PATIENCE_SECONDS)[0] == [there]
             there.drain()
             recorder.post(["done"])
             recorder.flush()
-            assert select.select([here, there], [], [], 20)[0] == [here]
+            assert select.select([here, there], [], [], PATIENCE_SECONDS)[0] == [here]
             here.drain()
             with database.transaction() as connection:
                 connection.exec_driver_sql(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(query, 'LISTEN')"
                 )
             for listener in (here, there):
-                assert select.select([listener], [], [], 20)[0]
+                assert select.select([listener], [], [], PATIENCE_SECONDS)[0]
 
     def test_a_node_is_declared_lost_only_when_what_it_writes_is_written(self, database, target, run_id):
         node_id, recorder = joined(database, run_id)
@@ -215,7 +216,7 @@ class TestServer:
                 other.start()
                 _await_lock(theirs)
                 connection.execute(sa.text("UPDATE execution SET epochs = 7"))
-            other.join(20)
+            other.join(PATIENCE_SECONDS)
         assert answers == [[CELL]]
         assert rows(database, "SELECT status, epochs FROM execution") == [("pending", 7)]
         with pytest.raises(NodeLostError):

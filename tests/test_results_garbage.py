@@ -198,7 +198,7 @@ HOLD = (
     "import sys, time\n"
     "from pathlib import Path\n"
     "from benchmark.catalog.cache_lock import CacheUse\n"
-    "use = CacheUse(Path(sys.argv[1])); print('uses', flush=True); time.sleep(60)\n"
+    "use = CacheUse(Path(sys.argv[1])); print('uses', flush=True); time.sleep(600)\n"
 )
 
 

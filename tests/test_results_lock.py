@@ -27,7 +27,7 @@ HOLD = (
 )
 
 
-def hold(path, name="first", seconds="60"):
+def hold(path, name="first", seconds="600"):
     return subprocess.Popen([sys.executable, "-c", HOLD, path, name, seconds], stdout=subprocess.PIPE, text=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def test_a_failed_cell_blocks_its_descendants_until_it_is_retried(place, monkeyp
 def test_fail_fast_stops_the_run_and_lets_the_others_go_on_later(place, monkeypatch):
     monkeypatch.setenv("BENCH_FAULT", f"batch:1:raise:ValueError@{OTHER.cell_id}")
     monkeypatch.setenv("BENCH_FAKE_GATE", f"1:{place.folder / 'never'}")
-    summary = place.run([OTHER, *(fake_cell(seed=seed) for seed in range(10, 16))], fail_fast=True)
+    summary = place.run([OTHER, *(fake_cell(seed=seed) for seed in range(10, 16))], fail_fast=True, jobs=2)
     assert summary.exit_code == 3
     assert "--fail-fast" in summary.stopped
     assert summary.counts["pending"] >= 4
@@ -125,7 +126,7 @@ def test_fail_fast_stops_the_run_and_lets_the_others_go_on_later(place, monkeypa
 def test_a_run_in_which_everything_fails_alike_is_stopped(place, monkeypatch):
     monkeypatch.setenv("BENCH_FAULT", "build:1:raise:ImportError")
     cells = [fake_cell(strategy=f"strategy_{number}") for number in range(12)]
-    summary = place.run(cells)
+    summary = place.run(cells, jobs=2)
     assert summary.exit_code == 3
     assert "failed alike" in summary.stopped
     assert summary.counts["pending"] >= 6
@@ -194,8 +195,9 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_trained(plac
 
 def test_no_process_and_no_descriptor_is_left(place):
     def held() -> tuple[list[Path], set[psutil.Process]]:
-        return sorted(Path("/proc/self/fd").iterdir()), set(psutil.Process().children(recursive=True))
+        return sorted(Path("/proc/self/fd").iterdir()), set(psutil.Process().children())
 
+    gc.collect()
     before = held()
     place.run([fake_cell(seed=seed, epochs=1) for seed in range(40)])
     assert held() == before
@@ -220,9 +222,12 @@ def test_workers_see_the_threads_of_their_cell_and_no_secret(place, monkeypatch)
             for (pid,) in place.rows("select worker_pid from attempt where state = 'running'"):
                 if pid is not None and not seen:
                     seen.append(Path(f"/proc/{pid}/environ").read_bytes())
+                    gate.touch()
 
-    # epochs enough that the worker still lives when its first is told, on a busy machine too
-    place.run([fake_cell(threads=2, epochs=200)], Spy(), isolation="spawn")
+    # the worker still lives when its first epoch is told
+    gate = place.folder / "gate"
+    monkeypatch.setenv("BENCH_FAKE_GATE", f"2:{gate}")
+    place.run([fake_cell(threads=2, epochs=2)], Spy(), isolation="spawn")
     assert seen
     assert all(b"canary" not in environ and b"OMP_NUM_THREADS=2" in environ for environ in seen)
 
@@ -248,7 +253,7 @@ def test_too_few_descriptors_are_said_with_the_cure(tmp_path):
     tests = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}", "BENCH_TESTING": "1"}
     command = [sys.executable, "-c", SHORT_OF_DESCRIPTORS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
     few, fewer, enough = done.stdout.splitlines()
     assert few.startswith("StorageError")
     assert "ulimit -n" in few
@@ -257,7 +262,8 @@ def test_too_few_descriptors_are_said_with_the_cure(tmp_path):
 
 
 def test_a_template_that_takes_an_order_and_hangs_is_replaced(place, monkeypatch):
-    monkeypatch.setattr(loop, "LAUNCH_SECONDS", 1.0)
+    # long enough for the next one to import what it needs
+    monkeypatch.setattr(loop, "LAUNCH_SECONDS", 4.0)
     monkeypatch.setenv("BENCH_FAULT", "template.fork:1:stop")
     monkeypatch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
     assert place.run([OTHER]).exit_code == 0

@@ -51,7 +51,7 @@ def findings_after(*statements: str, backend: str = "tensorflow") -> list[dict]:
 
 def test_a_thread_is_found():
     (found,) = findings_after(
-        "import threading, time; threading.Thread(target=time.sleep, args=(2,), daemon=True).start()"
+        "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
     )
     assert len(found["threads"]) == 2
 
@@ -85,4 +85,6 @@ def test_the_real_template_is_fit_and_becomes_unfit_by_an_operation(backend, ope
     imports = f"import {backend}, keras, benchmark.training.worker"
     before, after = findings_after(imports, operation, backend=backend)
     assert objections(backend, before) == []
-    assert any(reason.startswith(words) for reason in objections(backend, after)), after
+    # a child of what has threads may also find a lock that nobody is left to open
+    reasons = objections(backend, after)
+    assert any(reason.startswith((words, "a process forked from it did not answer")) for reason in reasons), after

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import PATIENCE_SECONDS
 
 from benchmark import machine
 from benchmark.results.records import StaleAttempt
@@ -54,7 +55,7 @@ def test_a_stranger_with_the_same_number_is_not_touched(swept, changes, facts):
 
 
 def test_a_real_leftover_dies():
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     stale = leftover(
         boot_id=machine.boot_id(),
         guardian_pid=sleeper.pid,
@@ -63,4 +64,4 @@ def test_a_real_leftover_dies():
     )
     assert os.getpgid(sleeper.pid) == sleeper.pid
     assert kill_leftovers([stale]) == 1
-    assert sleeper.wait(60) == -signal.SIGKILL
+    assert sleeper.wait(PATIENCE_SECONDS) == -signal.SIGKILL

@@ -164,7 +164,8 @@ def test_each_stream_draws_its_own_part_and_nothing_else(digits):
 
 def streamed(backend: str, digits, folder, name: str, one: Cell, faults: str = "", **options):
     """How a worker of a backend trains a cell."""
-    placed = job(replace(one, backend=backend), folder / name, digits, **options)
+    # how often states are worth it depends on how fast the machine is
+    placed = job(replace(one, backend=backend), folder / name, digits, every_state=True, **options)
     return run_worker(placed, faults=faults, backend=backend)
 
 

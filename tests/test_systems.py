@@ -45,7 +45,7 @@ class Desk:
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=580,
         )
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

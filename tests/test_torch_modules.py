@@ -259,7 +259,7 @@ def test_a_module_comes_to_the_same_bits_again_killed_or_not(tmp_path):
     dying = run(wanted, "torch", tmp_path / "b", data, allow_plugins=True, faults="kill-in-epoch:4")
     assert dying.exit_code == KILLED, dying.log
     resumed = run(wanted, "torch", tmp_path / "c", data, allow_plugins=True, earlier=(str(tmp_path / "b"),))
-    assert resumed.one(events.Resumed).epoch in {1, 2, 3}
+    assert resumed.one(events.Resumed).epoch == 3
     assert (history(resumed), sha256_of(tmp_path / "c" / "weights.npz")) == (history(clean), weights)
 
 
@@ -339,9 +339,7 @@ def test_other_models_keep_their_settings_beside_a_lightning_module():
 def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_bits(tmp_path, name):
     data = prepare("digits", 16, "grey", tmp_path / "cache")
     known = Architecture(f"plugin:{name}", (), sha256_of(LIGHT), str(LIGHT), framework=LIGHTNING)
-    stages = (
-        stage(optimizer="own", learning_rate=0.0, epochs=4, batch_size=2),
-    )  # slow enough for states between epochs
+    stages = (stage(optimizer="own", learning_rate=0.0, epochs=4, batch_size=2),)
     wanted = cell(architecture=known, stages=stages, backend="torch")
     clean = run(wanted, "torch", tmp_path / "a", data, allow_plugins=True)
     assert clean.exit_code == 0, clean.log
@@ -355,7 +353,7 @@ def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_b
     dying = run(wanted, "torch", tmp_path / "b", data, allow_plugins=True, faults="kill-in-epoch:4")
     assert dying.exit_code == KILLED, dying.log
     resumed = run(wanted, "torch", tmp_path / "c", data, allow_plugins=True, earlier=(str(tmp_path / "b"),))
-    assert resumed.one(events.Resumed).epoch in {1, 2, 3}
+    assert resumed.one(events.Resumed).epoch == 3
     assert (history(resumed), sha256_of(tmp_path / "c" / "weights.npz")) == (history(clean), weights)
 
 

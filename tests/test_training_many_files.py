@@ -76,9 +76,13 @@ def test_a_look_takes_time_in_proportion_to_the_files(tmp_path):
         folder.mkdir()
         for number in range(count):
             (folder / f"{number:06}.png").touch()
-        began = time.process_time()
-        images, others = class_content(folder)
-        taken.append(time.process_time() - began)
+        # the least of three: what else the machine does makes some slower
+        each = []
+        for _ in range(3):
+            began = time.thread_time()
+            images, others = class_content(folder)
+            each.append(time.thread_time() - began)
+        taken.append(min(each))
         assert ([image.name for image in images][:2], len(images), others) == (["000000.png", "000001.png"], count, [])
     assert taken[1] < 8 * max(taken[0], 0.005)
 

@@ -125,7 +125,7 @@ _ACTIONS: dict[str, Callable[[], object]] = {
     "deep": lambda: hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1),
     "hog": _hog,
     "deaf": _deaf,
-    "child": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"], os.environ),
+    "child": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"], os.environ),
     "junk": _junk,
     "enospc": partial(_raise, OSError, errno.ENOSPC, os.strerror(errno.ENOSPC)),
     "lost": partial(_raise, RuntimeError, "CUDA_ERROR_ILLEGAL_ADDRESS: fault point"),
