@@ -5,9 +5,11 @@
 
 For each installed backend that sees the card: the MNIST CNN, ResNet18 and ResNet50 in float32 and mixed_bfloat16, images
 per second beside plain Keras on the same card and beside plain PyTorch (ResNets need torchvision), one side after the
-other, and torchvision's ResNet18 as a cell, which is a module of PyTorch on both sides; then a cell that is killed and resumed (`run --prove-resume`), and two cells at once (`run --gpu-share 2`). The
-parts are ordered by weight: what no longer fits into the minutes is named and left out. `--device cpu --small` goes the
-same way without a card, to try the script itself.
+other, and torchvision's ResNet18 as a cell, which is a module of PyTorch on both sides; then a cell that is killed and resumed
+(`run --prove-resume`), and four cells one after another and two at once (`run --gpu-share 2`), after one that prepares and compiles.
+The parts are ordered by weight: what no longer fits into the minutes is named and left out. Each line is written when it is known,
+and a part that fails is named and costs no other. `--device cpu --small` goes the same way without a card, to try the script itself.
+In less than three minutes: `python perf/gpu.py --parts share --backends torch jax --minutes 3`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -210,7 +212,7 @@ class Bench:
 
 
 EXECUTIONS = """
-    select r.execution_id, r.precision, r.status, r.cause, e.compute_dtype, e.peak_device_bytes,
+    select r.execution_id, r.precision, r.status, r.cause, r.timing_valid, e.compute_dtype, e.peak_device_bytes,
         (select max(a.device_name) from attempt a where a.execution_id = e.execution_id) as device_name
     from results r join execution e on e.execution_id = r.execution_id order by r.execution_id
 """
@@ -350,19 +352,26 @@ def resumed_text(bench: Bench, network: Network, backend: str, folder: Path, bud
 
 
 def shared_text(bench: Bench, network: Network, backend: str, budget: Budget) -> str | None:
-    """Wall seconds of four small cells one after another and two at once on one card."""
+    """Wall seconds of four small cells one after another and two at once on one card, and what was recorded of them."""
+    told = []
     took = {}
-    for share in (1, 2):
-        if not budget.allows(f"sharing the card on {backend}", 40):
+    for share, seeds in ((0, [4]), (1, [0, 1, 2, 3]), (2, [0, 1, 2, 3])):
+        if not budget.allows(f"sharing the card on {backend}", 30):
             return None
-        changed = {"precisions": ["float32"], "seeds": [0, 1, 2, 3]}
-        matrix = bench.matrix(network, backend, f"share-{backend}-{share}", **changed)
-        rows, took[share] = bench.run(matrix, "--jobs", str(share), "--gpu-share", str(share))
+        # the first one alone, not counted: it prepares the images, and JAX keeps what it has compiled
+        matrix = bench.matrix(network, backend, f"share-{backend}-{share}", precisions=["float32"], seeds=seeds)
+        at_once = str(max(share, 1))
+        rows, took[share] = bench.run(matrix, "--jobs", at_once, "--gpu-share", at_once)
         bad = [row for row in rows if row["status"] != "completed"]
         if not rows or bad:
-            return f"{backend}, {share} at once: " + "; ".join(map(recorded_text, bad))
+            return f"{backend}, {at_once} at once: " + ("; ".join(map(recorded_text, bad)) or "no cell ran")
+        rates = [float(row["rate"]) for row in rows if row["rate"]]  # type: ignore[arg-type]
+        told.append(
+            f"{took[share]:.1f} s, {statistics.median(rates):.0f} images/s each, {recorded_text(rows[0]).split(', ')[-1]}, "
+            f"{sum(bool(row['timing_valid']) for row in rows)} valid timings"
+        )
     return (
-        f"{backend}, 4 cells of the {network.title}: {took[1]:.1f} s one after another, {took[2]:.1f} s two at once, "
+        f"{backend}, 4 cells of the {network.title} one after another: {told[1]}; two at once: {told[2]}; "
         f"ratio **{took[2] / took[1]:.2f}**"
     )
 
@@ -382,23 +391,26 @@ def measure(options: argparse.Namespace) -> None:
     card = ", ".join(sorted(set(backends.values())))
     bench = Bench(folder, options.device, budget)
 
-    def note(text: str | None) -> None:
-        if text:
-            append_result("gpu", f"{card}: {text}", "python perf/gpu.py")
+    def note(part: str, texts: Callable[[], Iterable[str | None]]) -> None:
+        """Writes each text down when it is known; what fails is named, and the other parts go on."""
+        try:
+            for text in filter(None, texts()):
+                append_result("gpu", f"{card}: {text}", " ".join(["python perf/gpu.py", *sys.argv[1:]]))
+        except Exception as error:  # noqa: BLE001  whatever it is, the card is there for minutes only
+            print(f"{part} failed: {error!r}", flush=True)
 
     first, *others = networks(options)
-    for network in (first, *others):
-        write_images(folder, network)
     speeds = "speed" in options.parts
-    for text in measured_speeds(bench, first, backends, options, budget) if speeds else ():
-        note(text)
+    for network in (first, *others) if speeds else (first,):
+        write_images(folder, network)
+    if speeds:
+        note(first.title, lambda: measured_speeds(bench, first, backends, options, budget))
     for backend in backends if "resume" in options.parts else ():
-        note(resumed_text(bench, first, backend, folder, budget))
+        note(f"resuming on {backend}", lambda name=backend: [resumed_text(bench, first, name, folder, budget)])
     for network in others if speeds else ():
-        for text in measured_speeds(bench, network, backends, options, budget):
-            note(text)
+        note(network.title, lambda each=network: measured_speeds(bench, each, backends, options, budget))
     for backend in backends if "share" in options.parts else ():
-        note(shared_text(bench, first, backend, budget))
+        note(f"sharing on {backend}", lambda name=backend: [shared_text(bench, first, name, budget)])
     if budget.left_out:
         print(f"left out after {options.minutes} minutes: " + "; ".join(budget.left_out))
 
