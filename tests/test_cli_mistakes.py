@@ -25,6 +25,11 @@ def place(tmp_path) -> Workplace:
     ("line", "words", "pointed"),
     [
         ("epochs = three", "expected a value; texts stand in quotes", "three"),
+        ("momentum = .9", "a number has a digit before its point, such as 0.5", ".9"),
+        ("augment = { zoom = 1., flip = 'both' }", "a number has a digit after its point", "., flip = 'both' }"),
+        ("nesterov = True", "truth values are written true and false", "True"),
+        ("ema = None", "leave the key out", "None"),
+        ("seed = (0, 1)", "lists stand in brackets", "(0, 1)"),
         ('name = "mine', "expected a closing quote", ""),
         ("seed = [0 1]", "expected a comma or a closing ]", "1]"),
         ("batch size = 3", "expected = after the key", "size = 3"),

@@ -62,6 +62,7 @@ def test_what_changes_something_is_another_cell():
     ("written", "told"),
     [
         ("nesterov = true", 'matrix.toml:6: defaults.nesterov: expected false beside optimizer = "adam", which has no nesterov, got true; leave it out, or take one of sgd'),
+        ('optimizer = "rmsprop"\nnesterov = true', 'expected false beside optimizer = "rmsprop", which has no nesterov'),
         ('optimizer = "sgd"\nbeta_1 = 0.5', 'defaults.beta_1: expected false beside optimizer = "sgd", which has no beta_1, got 0.5; leave it out, or take one of adam, adamw, adamax, lamb, lion, nadam'),
         ('optimizer = "ftrl"\nepsilon = 1e-3', 'expected false beside optimizer = "ftrl", which has no epsilon'),
         ("clip_norm = 1\nclip_value = 0.5", "defaults.clip_norm: expected false beside clip_value = 0.5 in one stage, got 1"),

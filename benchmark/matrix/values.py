@@ -113,7 +113,9 @@ def _as_float(value: Any) -> float | None:
 def number_hint(value: Any) -> str:
     """The cure of a number that was written as a text."""
     if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9.][0-9_.eE+-]*\s*", value):
-        return "write numbers without quotes"
+        # of the command line, where there are no quotes, a text is what TOML takes for none
+        bare = value.strip().lstrip("+-")
+        return f"write numbers {'with digits before and after the point' if '.' in (bare[0], bare[-1]) else 'without quotes'}"
     return ""
 
 
@@ -378,6 +380,8 @@ class NameOrTable:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         table = value if isinstance(value, dict) else {"kind": value}
+        if "kind" not in table:
+            return problems.add((*path, "kind"), f"{self._names.expected}; it is missing")
         kind = self._names.read(table.get("kind"), (*path, "kind") if isinstance(value, dict) else path, problems)
         if kind is INVALID:
             return INVALID

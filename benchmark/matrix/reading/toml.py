@@ -104,9 +104,9 @@ def _syntax_problem(message: str, text: str) -> Problem:
     else:
         line, column = int(match["line"]), int(match["column"])
     said = _PLACE.sub("", message)[:200]
-    expected, cure = in_words(said)
-    hint = f"{cure} ({said})" if cure else said
     excerpt = text.removeprefix("\ufeff").split("\n")[line - 1].rstrip("\r")
+    expected, cure = in_words(said, excerpt[column - 1 :])
+    hint = f"{cure} ({said})" if cure else said
     return Problem("syntax", expected, "", line, column, hint, excerpt)
 
 

@@ -47,9 +47,23 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     r"Invalid date or datetime": ("a date that exists", "put it in quotes if it is a text"),
 }
 
+_VALUES = {
+    r"[+-]?\.\d": "a number has a digit before its point, such as 0.5",
+    r"(True|False)\b": "truth values are written true and false",
+    r"(None|null|nil)\b": "leave the key out where it has no value",
+    r"\(": "lists stand in brackets: [1, 2]",
+}
+"""By how a value begins that is none, the cure."""
 
-def in_words(message: str) -> tuple[str, str]:
-    """What is expected, and the cure, which may be empty."""
+
+def in_words(message: str, value: str = "") -> tuple[str, str]:
+    """What is expected, and the cure, which may be empty; `value` is the line from the place of the mistake on."""
+    if message == "Invalid value":
+        for pattern, cure in _VALUES.items():
+            if re.match(pattern, value):
+                return "a value", cure
+    if value.startswith(".") and message.startswith(("Expected newline", "Unclosed")):
+        return "a value", "a number has a digit after its point, such as 1.0"
     for pattern, words in _WORDS.items():
         if re.fullmatch(pattern, message):
             return words

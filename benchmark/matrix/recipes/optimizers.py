@@ -48,7 +48,7 @@ def with_normal_optimizer(settings: Mapping[str, Any]) -> dict[str, Any]:
     at_default = {name: None for name in ("beta_1", "beta_2", "epsilon") if settings[name] == own.get(name)}
     momentum = settings["momentum"] if "momentum" in own else None
     # without momentum there is nothing to look ahead with
-    nesterov = settings["nesterov"] and momentum != 0
+    nesterov = settings["nesterov"] and not ("nesterov" in own and momentum == 0)
     return {**settings, **at_default, "momentum": momentum, "nesterov": nesterov}
 
 
