@@ -35,7 +35,6 @@ VARIABLES = dict(
     line.split("=", 1) for line in (ROOT / "tests/fixtures/foreign_variables.txt").read_text().splitlines()
 )
 SHELL = {"PATH": "/bin", "HOME": "/home/me", "LANG": "C.UTF-8"}
-WORKING_FOLDER = "/home/me/work"
 
 
 def environments(shell: dict[str, str]) -> list[dict[str, str]]:

@@ -20,7 +20,6 @@ from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import SPEC, left_out, planned, row, spec_of, tour
 
-STEPS = ReportSpec(progression=(("v1", "v2", "v3", "v4"),))
 GAINS = (0.05, 0.04, -0.03, 0.001, 0.06, 0.07, 0.0)
 NOISE = (0.0, 0.004, -0.003, 0.001)
 """What a seed adds; the second strategy takes them in another order."""
