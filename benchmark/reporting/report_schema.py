@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeAlias, get_args
+from typing import get_args
 
+from benchmark.matrix.json_schema.value_schemas import DIALECT, Schema, reference
 from benchmark.reporting.statistics.intervals import Interval, Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.statistics.robust import Robust
@@ -15,9 +16,6 @@ from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.json_document import DOCUMENT_VERSION, FIELDS
 from benchmark.status import Status
 
-Schema: TypeAlias = dict[str, Any]
-
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -62,13 +60,13 @@ def report_schema() -> Schema:
         "answer": _described(
             {**_texts(), "maxItems": 3}, "what was compared, what came of it, and what is not resolved"
         ),
-        "tables": _described({"type": "array", "items": _reference("table")}, "in the order of the report"),
+        "tables": _described({"type": "array", "items": reference("table")}, "in the order of the report"),
         "notes": _described(_texts(), "what holds for all tables"),
         "figures": _described(
-            {"type": "array", "items": _reference("figure")}, "the figures that were drawn, where some were asked for"
+            {"type": "array", "items": reference("figure")}, "the figures that were drawn, where some were asked for"
         ),
         "missing_figures": _described(
-            {"type": "array", "items": _reference("missing_figure")}, "those that could not be drawn"
+            {"type": "array", "items": reference("missing_figure")}, "those that could not be drawn"
         ),
     }
     optional = {"figures", "missing_figures"}
@@ -94,8 +92,8 @@ def _definitions() -> dict[str, Schema]:
                 "name": _described({"enum": [*TABLES, "compare"]}, "which table; several may share a name"),
                 "title": _TEXT,
                 "about": _described({"type": "object", "additionalProperties": _TEXT}, "what holds for the whole table"),
-                "columns": {"type": "array", "items": _reference("column")},
-                "rows": {"type": "array", "items": _reference("row")},
+                "columns": {"type": "array", "items": reference("column")},
+                "rows": {"type": "array", "items": reference("row")},
                 "footnotes": _described(_texts(), "the texts of marked cells; a row has its own in `remark`"),
                 "notes": _described(_texts(), "what a reader must know to judge the table"),
             }
@@ -104,7 +102,7 @@ def _definitions() -> dict[str, Schema]:
             {
                 "key": _described(_TEXT, "the name of the cell in every row"),
                 "title": _TEXT,
-                "kind": _reference("kind"),
+                "kind": reference("kind"),
                 "unit": _described({"enum": ["", "s", "bytes", "images/s"]}, "empty for numbers without one"),
             }
         ),
@@ -112,14 +110,14 @@ def _definitions() -> dict[str, Schema]:
             {
                 "type": "object",
                 "required": ["remark"],
-                "properties": {"remark": _TEXT, "kind": _reference("kind")},
-                "additionalProperties": _reference("cell"),
+                "properties": {"remark": _TEXT, "kind": reference("kind")},
+                "additionalProperties": reference("cell"),
             },
             "a cell for each column, by its key; `kind` where metrics are rows",
         ),
         "kind": _described({"enum": list(get_args(Kind))}, "what a number is; accuracy is a fraction of 0 to 1"),
         "cell": {
-            "anyOf": [{"type": ["string", "number", "boolean", "null"]}, *map(_reference, cells)],
+            "anyOf": [{"type": ["string", "number", "boolean", "null"]}, *map(reference, cells)],
             "description": "null where nothing was measured",
         },
         "measurement": _described(_fields(Measurement), "a metric over the seeds of a group"),
@@ -168,10 +166,6 @@ def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = N
 
 def _texts() -> Schema:
     return {"type": "array", "items": _TEXT}
-
-
-def _reference(name: str) -> Schema:
-    return {"$ref": f"#/$defs/{name}"}
 
 
 def _described(schema: Schema, description: str) -> Schema:

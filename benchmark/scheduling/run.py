@@ -33,7 +33,7 @@ from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.cluster.cluster_context import ClusterRun
 from benchmark.scheduling.cluster.driver import run_on_nodes
 from benchmark.scheduling.cluster.placement import data_key, room_of_nodes
-from benchmark.scheduling.decisions.assignment import assign
+from benchmark.scheduling.decisions.assignment import Assignment, assign
 from benchmark.scheduling.decisions.cell_decisions import CellDecisions, name_of
 from benchmark.scheduling.decisions.reuse import Decision, decide
 from benchmark.scheduling.decisions.shared_stages import SharedStages
@@ -101,17 +101,7 @@ def _run_matrix(
     recorder = Recorder(database)
     killed = kill_leftovers(recorder.sweep())
     before = recorded(database, options.machine)
-    # data that are not here are looked at where cells run
-    decisions = (
-        _decide(plan.cells, before, options, guarded)
-        if executor is None
-        else decide(plan.cells, before, options, compared=True)
-    )
-    assignment = assign(plan.cells, decisions, before, options.artifacts_root, from_recorded=options.retime)
-    for cell in assignment.run:
-        if executor is None and trains(cell.backend):
-            options.directories.of(cell.data)
-
+    assignment = _assignment(plan.cells, before, options, guarded, executor)
     measured = totals(database, options.machine), efforts(database, options.machine)
     known = Durations(*measured, TrialStore(options.cache_root).find, starts(database, options.machine))
     to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
@@ -138,16 +128,8 @@ def _run_matrix(
                 if executor is None:
                     run = RunContext(decider, assignment.run, options, guarded, signals, retrying, slots_of(options))
                 else:
-                    run = ClusterRun(
-                        decider,
-                        executor,
-                        database,
-                        options,
-                        guarded,
-                        signals,
-                        retrying,
-                        _fingerprints(plan.cells, before),
-                    )
+                    prints = _fingerprints(plan.cells, before)
+                    run = ClusterRun(decider, executor, database, options, guarded, signals, retrying, prints)
                 with contextlib.closing(run):
                     remaining = Remaining(decider.durations, run.unfinished_cells, lambda: run.room)
                     guarded.tell("run_started", run_id, plan, assignment.idle, remaining)
@@ -165,11 +147,7 @@ def _run_matrix(
             state, exit_code = _end_of(run, statuses.values())
             faults.point("report")
             retrying.finish_run(state, exit_code)
-            with contextlib.suppress(StorageError), database.reading() as connection:
-                if options.artifacts_url is None:
-                    release(database.location, connection, options.artifacts_root)
-                else:
-                    release_url(database.location, connection, options.artifacts_url)
+            _release_place(options, database)
     except BaseException as error:
         # a lock that has ended the run is not waited for once more
         database.busy_timeout.is_hurried = lambda: True
@@ -222,6 +200,33 @@ def _with_own_place(options: RunOptions, database: Database) -> RunOptions:
     if database.path is not None:
         remember_folder(database, root)
     return options if root == options.artifacts_root else replace(options, artifacts_root=root)
+
+
+def _release_place(options: RunOptions, database: Database) -> None:
+    with contextlib.suppress(StorageError), database.reading() as connection:
+        if options.artifacts_url is None:
+            release(database.location, connection, options.artifacts_root)
+        else:
+            release_url(database.location, connection, options.artifacts_url)
+
+
+def _assignment(
+    cells: Sequence[Cell],
+    before: Recorded,
+    options: RunOptions,
+    observer: GuardedObserver,
+    executor: SeparateExecutor | None,
+) -> Assignment:
+    """The work of the run; data that are not here are looked at where cells run."""
+    if executor is None:
+        decisions = _decide(cells, before, options, observer)
+    else:
+        decisions = decide(cells, before, options, compared=True)
+    assignment = assign(cells, decisions, before, options.artifacts_root, from_recorded=options.retime)
+    for cell in assignment.run:
+        if executor is None and trains(cell.backend):
+            options.directories.of(cell.data)
+    return assignment
 
 
 def _decide(

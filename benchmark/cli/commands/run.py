@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -139,12 +139,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     from benchmark.results.schema.reproductions import is_reproducing
     from benchmark.results.store.lock import lock_database
 
-    if given["retime"] and (given["rerun"] or given["retry_failed"]):
-        raise UserError("--retime runs finished cells for their timings alone; leave --rerun and --retry-failed out")
-    if given["retime"] and given["resolve"]:
-        raise UserError("--retime runs finished cells alone; leave --resolve out")
-    if given["resolve"] and given["rerun"]:
-        raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
+    _check_together(given)
     if is_reproducing(given["name"]):
         raise UserError(
             f"--name {given['name']!r}: expected another name: names of runs that check or time others begin so"
@@ -180,6 +175,16 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     lock = nullcontext() if asked.dry_run else lock_database(database, wait=asked.wait)
     with lock, opened_cluster(executor, matrix, plan, options, node_seconds) as opened:
         return _run(asked, opened.matrix, opened.plan, database, options, output_format, opened)
+
+
+def _check_together(given: Mapping[str, Any]) -> None:
+    """Refuses options that exclude each other."""
+    if given["retime"] and (given["rerun"] or given["retry_failed"]):
+        raise UserError("--retime runs finished cells for their timings alone; leave --rerun and --retry-failed out")
+    if given["retime"] and given["resolve"]:
+        raise UserError("--retime runs finished cells alone; leave --resolve out")
+    if given["resolve"] and given["rerun"]:
+        raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
 
 
 @dataclass(frozen=True, slots=True)

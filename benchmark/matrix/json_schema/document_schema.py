@@ -11,6 +11,7 @@ from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import OWN_ARGUMENTS, SOURCES
 from benchmark.matrix.json_schema.value_schemas import (
     ARGUMENT,
+    DIALECT,
     NAME,
     TEXT,
     Schema,
@@ -28,7 +29,6 @@ from benchmark.matrix.reading.report_keys import METRICS
 from benchmark.matrix.settings import SETTINGS, STAGE_SETTINGS, Setting
 from benchmark.matrix.values import BOOLEAN, COMMAND, Choice, Number
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _GLOB: Schema = {"type": "string", "pattern": "[*?\\[]"}
 
 _MEANINGS = {

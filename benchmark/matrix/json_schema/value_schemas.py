@@ -34,6 +34,8 @@ from benchmark.matrix.values import (
 )
 from benchmark.prediction_metrics import METRICS, VAL
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
 Schema: TypeAlias = dict[str, Any]
 
 ARGUMENT = "argument"

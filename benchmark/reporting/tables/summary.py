@@ -91,7 +91,6 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     for group in groups:
         order.setdefault(group.names[:2], len(order))
     groups = sorted(groups, key=lambda group: order[group.names[:2]])
-    varying = shown.varying
     has_views = any(group.values(TTA_ACCURACY) for group in groups)
     metrics = [metric for metric in SUMMARY_METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
     metrics += [metric for metric in shown.comparisons.judging.metrics if metric not in metrics]
@@ -100,35 +99,13 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     best = _best(groups, shown.comparisons)
     rows = [
         replace(
-            _row(
-                group,
-                varying,
-                metrics,
-                footnotes,
-                main,
-                shown.comparisons.between(baselines.get(group), group, main),
-                largest.get(group.dataset),
-            ),
+            _row(group, shown.varying, metrics, footnotes, main, difference, largest.get(group.dataset)),
             best=frozenset(best.get(group, ())),
         )
         for group in groups
+        for difference in [shown.comparisons.between(baselines.get(group), group, main)]
     ]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
-    columns = (
-        *place_columns(varying),
-        TableColumn("n", "n", "count", identifies=True),
-        *(
-            TableColumn(
-                metric.key, metric.title, metric.kind, metric.unit, rank=_rank(metric, shown.comparisons.judging)
-            )
-            for metric in metrics
-        ),
-    )
-    if shown.baseline is not None:
-        columns += (
-            TableColumn("difference", f"{main.title} minus that of {shown.baseline}", main.kind, main.unit),
-            TableColumn("verdict", "verdict", "verdict"),
-        )
     notes = [
         *note_on_repetitions(groups),
         *note_on_incomplete(groups),
@@ -142,7 +119,22 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
             "TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."
         )
     notes += _note_on_ensembles(ensembles)
+    columns = _columns(shown, metrics)
     return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=tuple(notes))
+
+
+def _columns(shown: Shown, metrics: Sequence[Metric]) -> tuple[TableColumn, ...]:
+    judging = shown.comparisons.judging
+    columns = (
+        *place_columns(shown.varying),
+        TableColumn("n", "n", "count", identifies=True),
+        *(TableColumn(each.key, each.title, each.kind, each.unit, rank=_rank(each, judging)) for each in metrics),
+    )
+    if shown.baseline is None:
+        return columns
+    title = f"{judging.main.title} minus that of {shown.baseline}"
+    difference = TableColumn("difference", title, judging.main.kind, judging.main.unit)
+    return (*columns, difference, TableColumn("verdict", "verdict", "verdict"))
 
 
 def _rank(metric: Metric, judging: Judging) -> int:
