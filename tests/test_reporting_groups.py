@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -61,7 +62,8 @@ def test_a_seed_of_an_earlier_training_version_is_not_averaged_with_those_of_tod
 
 def coded(code, seed, execution_id, **changes):
     """A cell of a command whose files have this code."""
-    architecture = {"name": "script", "parameters": [], "code": code * 8, "command": ["python", "my train.py"]}
+    command = changes.pop("command", ["python", "my train.py"])
+    architecture = {"name": "script", "parameters": [], "code": code * 8, "command": command}
     return row(
         model="mine", seed=seed, salt=code, execution_id=execution_id, changes={"architecture": architecture, **changes}
     )
@@ -82,6 +84,20 @@ def test_versions_of_a_script_are_never_averaged_and_the_newest_is_named():
     assert note.endswith(
         "of digits mine scratch, the newest first: model_code c3c3c3c3; model_code b2b2b2b2; model_code a1a1a1a1."
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["python", "train.py", "--lr", "{learning_rate}"], "python train.py --lr {learning_rate}"),
+        (["sh", "-c", "echo 'a b'"], """sh -c 'echo '"'"'a b'"'"''"""),
+        (["python", "train.py", "--words", *map(str, range(40))], r"python train\.py --words 0 1 2… [0-9a-f]{8}"),
+    ],
+)
+def test_commands_are_shown_as_they_are_typed_and_long_ones_by_their_beginnings(command, shown):
+    text = group_cells([coded("a1", 0, 1, command=command)])[0].settings["command"]
+    assert text == shown or re.fullmatch(shown, text)
+    assert len(text) <= 40
 
 
 def test_one_note_names_all_whose_code_has_the_same_versions():

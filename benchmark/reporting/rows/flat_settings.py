@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
 from benchmark.matrix.identity import with_lists
 from benchmark.matrix.settings import SEEDS, common_or_list
@@ -18,6 +20,8 @@ NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_l
 """Keys of a cell that are not settings: names, seeds, and how the device was asked for (`device_kind` counts)."""
 
 _DIGITS = 8
+_LONGEST_COMMAND = 40
+_PLAIN_WORD = re.compile(r"[\w@%+=:,./{}-]+")
 _SCALARS = (str, int, float, bool, type(None))
 
 COLUMNS = (
@@ -57,7 +61,16 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
 def _program(architecture: Mapping[str, Any]) -> dict[str, str]:
     """Of a plug-in its code, of a command its line and the code of the files that it names; nothing of networks of bench."""
     code, command = architecture.get("code"), architecture.get("command")
-    return {**({"command": shlex.join(command)} if command else {}), **({"model_code": _short(code)} if code else {})}
+    shown = {"command": _command_text(command)} if command else {}
+    return {**shown, **({"model_code": _short(code)} if code else {})}
+
+
+def _command_text(command: Iterable[str]) -> str:
+    """A command as it is typed, with its braces; of a long one the beginning, and a digest that tells it from others."""
+    text = " ".join(word if _PLAIN_WORD.fullmatch(word) else shlex.quote(word) for word in command)
+    if len(text) <= _LONGEST_COMMAND:
+        return text
+    return f"{text[: _LONGEST_COMMAND - _DIGITS - 2].rstrip()}… {sha256_of(text.encode())[:_DIGITS]}"
 
 
 def _shown(part: Mapping[str, Any]) -> dict[str, Any]:
