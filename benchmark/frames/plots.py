@@ -10,7 +10,7 @@ from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import damage_named
 from benchmark.cli.reports.recorded_report import opened_report
 from benchmark.errors import NotFoundError
-from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
+from benchmark.frames.arguments import Target, Texts, database_named, listed, machine_named
 from benchmark.frames.drawing_axes import as_text, completed_of, drawing, new_axes
 from benchmark.frames.report_frames import margin_named
 from benchmark.reporting.rows.groups import varying_settings

@@ -12,7 +12,7 @@ from benchmark.cli.options import damage_named
 from benchmark.cli.reports.recorded_comparison import recorded_comparison
 from benchmark.cli.reports.recorded_report import recorded_report, with_local_notes
 from benchmark.errors import UserError
-from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
+from benchmark.frames.arguments import Target, Texts, database_named, listed, machine_named
 from benchmark.frames.column_types import fitting
 from benchmark.matrix.report_spec import margin_of
 from benchmark.reporting.statistics.intervals import Measurement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchmark.frames.asked import Asked, Target, Texts, opened
+from benchmark.frames.arguments import Selected, Target, Texts, opened
 from benchmark.frames.column_types import as_type, fitting, type_of
 from benchmark.frames.report_groups import named_groups
 from benchmark.matrix.settings import SETTINGS, cell_settings
@@ -47,7 +47,7 @@ def results(
         StorageError: It cannot be read.
     """
     with opened(db) as database:
-        frame = _frame(database, "results", Asked(select, exclude, machine, latest))
+        frame = _frame(database, "results", Selected(select, exclude, machine, latest))
         frame = _with_settings(frame, database) if settings else frame
         return _with_groups(frame, database) if groups else frame
 
@@ -63,7 +63,7 @@ def history(
 ) -> pd.DataFrame:
     """The view `history`: a row for each epoch of an execution; arguments and errors as of `results`."""
     with opened(db) as database:
-        frame = _frame(database, "history", Asked(select, exclude, machine, latest))
+        frame = _frame(database, "history", Selected(select, exclude, machine, latest))
         return _with_groups(frame, database) if groups else frame
 
 
@@ -82,12 +82,12 @@ def predictions(
     `class_names=True` adds `label_name` and `predicted_name`: the names of the classes that the view numbers.
     """
     with opened(db) as database:
-        frame = _frame(database, "predictions", Asked(select, exclude, machine, latest))
+        frame = _frame(database, "predictions", Selected(select, exclude, machine, latest))
         frame = _with_class_names(frame, database) if class_names else frame
         return _with_groups(frame, database) if groups else frame
 
 
-def _frame(database: Database, view: str, asked: Asked) -> pd.DataFrame:
+def _frame(database: Database, view: str, selected: Selected) -> pd.DataFrame:
     types = {name: type_of(name, kind) for name, kind in view_types(view).items()}
     # what looks at all values of a column at once waits until all are there
     early = {name: "object" if kind in {"category", "datetime64[ns, UTC]"} else kind for name, kind in types.items()}
@@ -95,7 +95,7 @@ def _frame(database: Database, view: str, asked: Asked) -> pd.DataFrame:
         pd.DataFrame(
             {name: as_type(values, early[name]) for name, values in zip(types, zip(*rows, strict=True), strict=True)}
         )
-        for rows in view_rows(database, view, asked.executions(database))
+        for rows in view_rows(database, view, selected.executions(database))
         if rows
     ]
     whole = (

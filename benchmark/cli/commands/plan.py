@@ -86,11 +86,9 @@ def command(
     if resolve:
         from benchmark.cli.runs.dispute import dispute_of
         from benchmark.cli.runs.resolve_forecast import prospect_of
-        from benchmark.cli.runs.seed_pairs import parse_sides
 
-        sides = parse_sides(resolve)
         dispute = dispute_of(
-            matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database, only_plans=True
+            matrix, plan, resolve, known, options, most=max_seeds, margin=margin, database=database, only_plans=True
         )
         prospect = prospect_of(dispute, known, database, options, budget, room)
         plan = prospect.plan

@@ -240,11 +240,9 @@ def _run(
         from benchmark.cli.runs.dispute import dispute_of
         from benchmark.cli.runs.resolve_forecast import prospect_of
         from benchmark.cli.runs.resolving import resolve
-        from benchmark.cli.runs.seed_pairs import parse_sides
 
-        sides = parse_sides(asked.resolve)
         dispute = dispute_of(
-            matrix, plan, sides, known, options, most=asked.max_seeds, margin=asked.margin, database=database
+            matrix, plan, asked.resolve, known, options, most=asked.max_seeds, margin=asked.margin, database=database
         )
         if not asked.dry_run:
             answer = resolve(dispute, database, options, budget=asked.budget, wait=asked.wait, executor=executor)

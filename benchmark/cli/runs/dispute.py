@@ -10,7 +10,7 @@ from benchmark.cli.cell_lookup import stored_predictions
 from benchmark.cli.options import MatrixRequest
 from benchmark.cli.own_metrics import main_metric, with_own_metrics
 from benchmark.cli.runs.run_forecast import History
-from benchmark.cli.runs.seed_pairs import SeedPair, candidate_seeds, pair_at
+from benchmark.cli.runs.seed_pairs import SeedPair, candidate_seeds, pair_at, parse_sides
 from benchmark.files import sha256_of
 from benchmark.matrix.plan import Plan
 from benchmark.reporting.comparing.compare import Comparison, compare_selections
@@ -60,7 +60,7 @@ class Dispute:
 def dispute_of(
     matrix: MatrixRequest,
     plan: Plan,
-    sides: tuple[str, str],
+    resolve: Sequence[str],
     known: History,
     options: RunOptions,
     *,
@@ -76,6 +76,7 @@ def dispute_of(
     Raises:
         UserError: A side means no cell, or both mean the same; or a metric of the user's own decides and may not run.
     """
+    sides = parse_sides(resolve)
     spec, allowed = None if only_plans else plan.report, options.allow_plugins
     own = with_own_metrics((), main_metric(spec), spec, lambda _: {}, options.command, allowed=allowed).metrics
     judged = judging(plan.report, (), margin, own=own)

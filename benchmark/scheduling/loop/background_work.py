@@ -16,7 +16,7 @@ THREADS = 4
 Then = Callable[[StorageError | None], None]
 
 
-class Aside:
+class BackgroundWork:
     """Threads beside a loop.
 
     Args:

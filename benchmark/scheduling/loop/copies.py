@@ -19,7 +19,7 @@ from benchmark.errors import StorageError
 from benchmark.events import ArtifactWritten, CheckpointFailed, EpochFinished, Event, StageStored
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.attempt_files import AttemptFiles
-from benchmark.scheduling.loop.background_work import Aside, Then
+from benchmark.scheduling.loop.background_work import BackgroundWork, Then
 
 SHARE_OF_TIME = 0.25
 """States are put there no more often than that this share of the time goes by with it."""
@@ -68,14 +68,14 @@ class Copies:
     ) -> None:
         self._files = files
         self._checkpoint_failed = checkpoint_failed
-        self._aside = Aside(selector)
+        self._work = BackgroundWork(selector)
         self._attempts: dict[int, _Uploads] = {}
         self._is_abandoned = False
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being copied that is waited for."""
-        return self._aside.left > 0 and not self._is_abandoned
+        return self._work.left > 0 and not self._is_abandoned
 
     @property
     def cells(self) -> set[str]:
@@ -93,7 +93,7 @@ class Copies:
 
     def close(self) -> None:
         """Lets go of the threads; what they are at is not waited for."""
-        self._aside.close()
+        self._work.close()
 
     # ---- before an attempt
 
@@ -105,7 +105,7 @@ class Copies:
             directories: Of earlier attempts, newest first.
             then: Called when all are here.
         """
-        self._aside.do(lambda: self._files.bring(launch.beginning, directories), then)
+        self._work.do(lambda: self._files.bring(launch.beginning, directories), then)
 
     # ---- while it runs
 
@@ -147,7 +147,7 @@ class Copies:
 
     def forget(self, directories: Sequence[Path]) -> None:
         """Deletes the states of a finished cell and its folders here; what cannot be deleted is left to `bench gc`."""
-        self._aside.do(lambda: self._files.forget(directories), lambda _: None)
+        self._work.do(lambda: self._files.forget(directories), lambda _: None)
 
     def _put(self, uploads: _Uploads, path: Path) -> None:
         def note(error: StorageError | None) -> None:
@@ -209,7 +209,7 @@ class Copies:
             self._look_after(uploads)
 
         uploads.left += 1
-        self._aside.do(act, after)
+        self._work.do(act, after)
 
     def _look_after(self, uploads: _Uploads) -> None:
         while uploads.held and not uploads.stages:

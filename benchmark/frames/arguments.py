@@ -1,4 +1,4 @@
-"""What a call asks for: which database, which of its executions."""
+"""What the arguments of all calls mean: which database, which of its executions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def opened(target: Target) -> Iterator[Database]:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Selected:
     """Which executions a call is about.
 
     Attributes:
