@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import subprocess
 import sys
+import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from pygments.lexers import get_lexer_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -42,6 +45,21 @@ def test_links_and_their_anchors_lead_somewhere(path):
             there = target.exists() and (not link["anchor"] or link["anchor"] in anchors(target))
             dead += [] if there else [link[0]]
     assert not dead
+
+
+CODE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_in_a_page_that_the_site_warns_of(path):
+    """What is left of a strict build beside links: levels of headings that are left out, and code that has no colours."""
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", prose(path), re.MULTILINE)]
+    assert levels[0] == 1
+    assert not [pair for pair in itertools.pairwise(levels) if pair[1] > pair[0] + 1]
+    for indent, language, code in CODE.findall(path.read_text(encoding="utf-8")):
+        lexer = get_lexer_by_name(language)
+        lexer.add_filter("raiseonerror")
+        list(lexer.get_tokens(textwrap.dedent(code) if indent else code))
 
 
 def test_every_page_is_in_the_side_bar_once():
