@@ -115,7 +115,9 @@ def test_the_summary_in_help_is_the_first_line_of_the_command(name):
 def bench_lines(code: str) -> list[list[str]]:
     """The invocations of bench in a shell block, each as its words."""
     found = []
-    for line in code.replace("\\\n", " ").splitlines():
+    # a text in quotes may go over several lines
+    joined = re.sub(r'"[^"]*"', lambda text: " ".join(text[0].split()), code.replace("\\\n", " "))
+    for line in joined.splitlines():
         words = shlex.split(line.strip().removeprefix("$ "), comments=True)
         for part in _commands(words):
             while part and re.fullmatch(r"[A-Z_]+=.*", part[0]):
