@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import select
 import threading
 
 import pytest
 import sqlalchemy as sa
+from cli_workplace import Workplace
 from results_samples import MACHINE, PREDICTIONS, begin, cell, complete, epoch, set_up
 from waiting import PATIENCE_SECONDS
 
@@ -18,6 +20,7 @@ from benchmark.results.cluster.listener import Listener
 from benchmark.results.cluster.mailbox import Mailbox
 from benchmark.results.cluster.nodes import Member
 from benchmark.results.read.queries import results
+from benchmark.results.schema.tables import run
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.server_lock import is_held
@@ -258,7 +261,8 @@ def _await_lock(database):
     raise AssertionError("nobody waits for a lock")
 
 
-def test_what_ran_on_a_node_is_compared_as_measured_on_its_hardware(database, run_id):
+def on_two_kinds_of_nodes(database, run_id):
+    """Completes a cell on each of two nodes that differ."""
     for number, model in enumerate(("old processor", "new processor")):
         name, one = f"n{number}", cell(number)
         node_id = nodes.join(database, run_id, name, {**FACTS, "cpu_model": model}, 60.0)
@@ -267,9 +271,32 @@ def test_what_ran_on_a_node_is_compared_as_measured_on_its_hardware(database, ru
         set_up(recorder, start.attempt_id)
         recorder.record(start.attempt_id, epoch(1))
         complete(recorder, start.attempt_id, 1)
+
+
+def test_what_ran_on_a_node_is_compared_as_measured_on_its_hardware(database, run_id):
+    on_two_kinds_of_nodes(database, run_id)
     found = results(database, spec=True)
     assert [(row["node"], row["cpu_model"]) for row in found] == [("n0", "old processor"), ("n1", "new processor")]
     with_run = with_environment(found, [{"run_id": run_id, "cpu_model": "of the run's own computer", "os": "Linux"}])
     (note,) = [note for note in build_report(with_run, [], None).notes if "same conditions" in note]
     assert "cpu_model (new processor, old processor)" in note
     assert "own computer" not in note
+
+
+def test_what_ran_on_a_node_is_shown_with_its_hardware_and_not_with_that_of_the_computer_of_the_run(
+    database, run_id, target, tmp_path
+):
+    on_two_kinds_of_nodes(database, run_id)
+    with database.transaction() as connection:
+        connection.execute(run.update().values(cpu_model="a login node", gpu_names="GPU of a login node"))
+    place, where = Workplace(tmp_path), ("--db", target, "--machine", MACHINE)
+    shown = place.document("show", CELL, *where)
+    facts = {name: shown["environment"][name] for name in ("cpu_model", "gpu_names", "memory_bytes")}
+    assert facts == {"cpu_model": "old processor", "gpu_names": None, "memory_bytes": 1 << 34}
+    assert re.search(r"attempt +run +node +state", place.call("show", CELL, *where).stdout)
+    page = place.call("report", *where, "--format", "html").stdout
+    assert "new processor, old processor" in page or "old processor, new processor" in page
+    assert "login node" not in page
+    listed = place.document("list", "cells", *where)
+    assert "cpu_model" not in listed[0]
+    assert {row["node"] for row in listed} == {"n0", "n1"}

@@ -50,6 +50,8 @@ RUN_COLUMNS = (
 NOT_LISTED = {
     *("spec", "device_name", "isolation", "neighbours", "is_reproduction", "is_retiming", "lost_seconds"),
     *("steady_seconds_per_epoch", "disturbed_epochs"),
+    # of nodes of a cluster alone, so that not all rows have them
+    *("os", "python_version", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver"),
 }
 
 NAME = Column("name", style="bold")

@@ -55,6 +55,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.rows.phases import phases_of
     from benchmark.results.artifacts.artifact_place import place_of
+    from benchmark.results.read.queries import HARDWARE_OF_NODES
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
@@ -66,6 +67,9 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     run = runs.get(chosen["run_id"], {}) if chosen else {}
     epochs = _of(detail.epochs, chosen)
     attempts = _of(detail.attempts, chosen)
+    # what ran on a node of a cluster did not run on the computer of its run
+    if attempts and (facts := detail.nodes.get((attempts[-1]["run_id"], attempts[-1]["node"]))) is not None:
+        run = {**run, **{name: facts[name] for name in HARDWARE_OF_NODES}}
     # the variables that chose libraries for the last attempt
     libraries = libraries_of(attempts[-1]["device_name"] or "") if attempts else ""
     # the run knows TensorFlow's version, a worker that of the backend it computed with

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -99,10 +99,19 @@ def _facts(groups: Sequence[Group], rows: Sequence[ResultRow], runs: Sequence[Ma
         "runs": ", ".join(f"{run['run_id']}" + (f" ({run['name']})" if run["name"] else "") for run in runs),
         "cells": ", ".join(f"{count:,} {what}" for what, count in counts.items() if count),
         "backend": backends,
-        **{title: _listed(row.get(column) or None for row in (*rows, *runs)) for title, column in _VERSIONS.items()},
+        **{title: _listed(_values(column, rows, runs)) for title, column in _VERSIONS.items()},
         "commit": _listed(row["git_commit"][:12] for row in rows if row.get("git_commit")),
     }
     return tuple((title, text) for title, text in facts.items() if text)
+
+
+def _values(column: str, rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    """What rows and their runs say; not the hardware of runs of which every cell ran on nodes of a cluster."""
+    if column in queries.HARDWARE_OF_NODES:
+        at_home = {row.get("run_id") for row in rows if row.get("node") is None}
+        on_nodes = {row.get("run_id") for row in rows} - at_home
+        runs = [run for run in runs if run["run_id"] not in on_nodes]
+    return (row.get(column) or None for row in (*rows, *runs))
 
 
 def _listed(values: Iterable[Any]) -> str:

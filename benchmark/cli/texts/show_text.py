@@ -56,6 +56,7 @@ CLASS_COLUMNS = (
 ATTEMPT_COLUMNS = (
     Column("number", "attempt", right=True),
     Column("run_id", "run", right=True),
+    Column("node"),
     Column("state"),
     Column("detail"),
     Column("resumed_from_epoch", "resumed from", right=True),

@@ -26,6 +26,7 @@ from benchmark.reporting.rows.metrics import (
 )
 from benchmark.reporting.rows.training_budget import LoadEpochs
 from benchmark.reporting.table import Kind
+from benchmark.results.read.queries import HARDWARE_OF_NODES
 from benchmark.status import with_cause
 from benchmark.text import headline
 
@@ -219,7 +220,10 @@ def _number(value: float | None, key: str, kind: Kind) -> str:
 
 
 def _environment(row: ResultRow, run: Mapping[str, Any], attempt: Mapping[str, Any]) -> Pairs:
-    known = {**run, **{key: value for key, value in row.items() if value is not None}}
+    # a row of a node of a cluster has the hardware of that, also where there is none
+    of_node = HARDWARE_OF_NODES if row.get("node") is not None else ()
+    known = {key: value for key, value in run.items() if key not in of_node}
+    known |= {key: value for key, value in row.items() if value is not None}
     known.update(cores=attempt.get("cores"), attempts=attempt.get("number"), run_name=run.get("name"))
     return tuple(
         (name.replace("_", " "), _fact(name, known[name])) for name in _ENVIRONMENT if known.get(name) not in {None, ""}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -33,7 +33,7 @@ _MORE_RESULTS = {
     "resumed": flag("resumed"),
 }
 
-HARDWARE_OF_NODES = ("os", "python_version", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver")
+HARDWARE_OF_NODES = ("os", "python_version", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver")
 """Columns of `node` that stand for those of `run` where a cell ran on a node of a cluster."""
 
 _SEEN_BY_WORKER = {
@@ -89,12 +89,19 @@ def _add_hardware_of_nodes(database: Database, rows: Iterable[Row]) -> None:
     on_nodes = [row for row in rows if row["node"] is not None]
     if not on_nodes:
         return
-    known = {
-        (each["run_id"], each["name"]): each for each in fetch_table(database, node, node.c.joined_utc.is_not(None))
-    }
+    known = _nodes(database, {row["run_id"] for row in on_nodes})
     for row in on_nodes:
         facts = known.get((row["run_id"], row["node"]), {})
         row.update({name: facts.get(name) for name in HARDWARE_OF_NODES})
+
+
+def _nodes(database: Database, run_ids: Iterable[int]) -> dict[tuple[int, str], Row]:
+    """Rows of table `node`, by run and name; of a node that has come several times the last one."""
+    return {
+        (each["run_id"], each["name"]): each
+        for ids in in_batches(run_ids)
+        for each in fetch_table(database, node, node.c.run_id.in_(ids))
+    }
 
 
 def _lost_seconds(database: Database, rows: Iterable[Row]) -> dict[int, float]:
@@ -173,6 +180,7 @@ class CellDetail:
     """One cell: its row, and the rows of its executions, attempts, epochs and artifacts, oldest first.
 
     Attributes:
+        nodes: Rows of the computers of a cluster on which attempts ran, by run and name.
         reproductions: Ids of the executions that check or time others.
     """
 
@@ -181,6 +189,7 @@ class CellDetail:
     attempts: list[Row]
     epochs: list[Row]
     artifacts: list[Row]
+    nodes: dict[tuple[int, str], Row] = field(default_factory=dict)
     reproductions: frozenset[int] = frozenset()
 
     @property
@@ -210,6 +219,7 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
         attempts,
         fetch_table(database, epoch, epoch.c.execution_id.in_(ids)),
         fetch_table(database, artifact, artifact.c.execution_id.in_(ids)),
+        _nodes(database, {row["run_id"] for row in attempts if row["node"] is not None}),
         frozenset(row["execution_id"] for row in fetch_rows(database, checks)),
     )
 
