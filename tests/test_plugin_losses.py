@@ -10,7 +10,7 @@ import pytest
 from training_cells import cell, job, run_worker, stage
 
 from benchmark.errors import MatrixError, UserError
-from benchmark.events import Evaluated
+from benchmark.events import Evaluated, Failed
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
@@ -27,6 +27,7 @@ def wide(y_true, y_pred): return y_pred
 def broken(y_true, y_pred):
     return ops.no_such(y_pred)
 def infinite(y_true, y_pred): return ops.log(0 * ops.sum(y_pred, axis=-1))
+def misses(y_true, y_pred): return ops.cast(ops.argmax(y_pred, axis=-1) != ops.cast(y_true, "int64"), "float32")
 """
 MATRIX = """\
 [matrix]
@@ -121,7 +122,7 @@ def test_a_loss_of_ones_own_is_trained_and_scored_like_the_built_in_one(tmp_path
         ),
         ("broken", r"my.py:9: AttributeError: .*no_such"),
         ("infinite", r"my.py:10: expected finite losses of probabilities from .* found -inf"),
-        ("missing", "my.py: expected a function missing, found broken, infinite, mean, nll, wide"),
+        ("missing", "my.py: expected a function missing, found broken, infinite, mean, misses, nll, wide"),
     ],
 )
 def test_a_fault_of_a_loss_is_told_with_its_line_before_anything_is_trained(tmp_path, name, said):
@@ -149,6 +150,22 @@ def test_a_loss_of_ones_own_trains_a_cell_like_the_built_in_one(tmp_path, backen
         wanted = job(cell(stages=(spec,), backend=backend), tmp_path / name, digits, allow_plugins=True)
         tested[name] = run_worker(wanted, backend=backend).one(Evaluated).test_loss
     assert tested["plugin:nll"] == pytest.approx(tested["cross_entropy"], rel=1e-3)
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_a_loss_without_a_gradient_is_told_what_it_must_be_made_of(tmp_path, backend):
+    from benchmark.training.programs.prepare import prepare
+
+    pytest.importorskip(backend)
+    digits = prepare("digits", 16, "grey", tmp_path / "cache")
+    (planned,) = cells(tmp_path, '"plugin:misses"')
+    spec = replace(planned.stages[0], epochs=1)
+    wanted = job(cell(stages=(spec,), backend=backend), tmp_path / "cell", digits, allow_plugins=True)
+    failed = run_worker(wanted, backend=backend).one(Failed)
+    assert failed.error_type == "PluginError"
+    assert "must be made of y_pred by operations that have a gradient" in failed.message
 
 
 @pytest.mark.tf

@@ -224,7 +224,7 @@ def test_grad_cam_shows_the_last_convolution(answers):
         ("sigmoid", ("strange_modules.py:", "expected logits", "leave out the sigmoid")),
         ("logarithms", ("nothing",)),
         ("Fourier", ("strange_modules.py:", "found filter of torch.complex64", "torch.view_as_complex")),
-        ("Remembers", ("strange_modules.py:", "keep it with .detach()")),
+        ("Remembers", ("keep it with .detach()")),
         ("eleven", ("expected logits of shape (2, 10)", "found (2, 11)")),
         ("pair", ("expected `forward` to return logits", "found tuple")),
         ("nothing", ("expected a module with parameters, found none",)),

@@ -52,7 +52,9 @@ class PluginMetric:
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value[()]
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-            raise PluginError(f"{self.place}: expected {self.name} to return a number, found {type(value).__name__}")
+            raise PluginError(
+                f"{self.place}: expected {self.name} to return a number, found {type(value).__name__}; return float(…)"
+            )
         return float(value) if math.isfinite(value) else None
 
 

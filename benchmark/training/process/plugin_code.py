@@ -132,20 +132,25 @@ class _BytesLoader(importlib.abc.ExecutionLoader):
 def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
     """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in.
 
-    What was not raised in a line of its file is said of `place`; without one it stays as it is, unless it has a known cure.
+    What was not raised in a line of its file is said of `place`; without one it stays as it is, or is told its cure.
     """
     try:
         yield
     except BaseException as error:
-        where = _line_of(error, file) or place or (file if _cure(str(error)) else None)
-        if isinstance(error, BenchError) or not where or cause_of(error) != Cause.FAILED:
+        where = _line_of(error, file) or place
+        if isinstance(error, BenchError) or not (where or _cure(str(error))) or cause_of(error) != Cause.FAILED:
             raise
         # in one line, without the escape codes by which Keras makes its messages bold
         message = " ".join(uncolored(str(error)).split())[:2000]
-        raise PluginError(f"{where}: {type(error).__name__}: {message}{_cure(message)}") from error
+        raised = f"{where}: {type(error).__name__}" if where else type(error).__name__
+        raise PluginError(f"{raised}: {message}{_cure(message)}") from error
 
 
 _IN_SINGLE = "leave the module in float32 (no .half(), .double() or .bfloat16()): the setting `precision` says what it computes in"
+_NO_GRADIENT = (
+    "a loss of your own must be made of y_pred by operations that have a gradient: those of keras.ops, and no argmax, "
+    "stop_gradient or NumPy"
+)
 _CURES = {
     "No module named": "install it where bench is installed; a plug-in may import packages, but no file beside it",
     "must have the same dtype": _IN_SINGLE,
@@ -160,6 +165,9 @@ _CURES = {
     "Expected all tensors to be on the same device": "make tensors on the device of the images (device=x.device)",
     "backward through the graph a second time": "what a module keeps from one batch for the next must not hold the graph of "
     "that batch: keep it with .detach()",
+    "No gradients provided for any variable": _NO_GRADIENT,
+    "does not require grad and does not have a grad_fn": _NO_GRADIENT,
+    "Object ModuleLayer was created": "a module of PyTorch is no model that Keras can save; bench keeps its weights",
     "'NoneType' object has no attribute 'experiment'": "a module has no logger here: leave it out, or run your script as a command",
     "does not have a deterministic implementation": "set deterministic = false for this cell",
     "torchvision::nms does not exist": "the installed torchvision was built for another PyTorch; install a pair of one "
