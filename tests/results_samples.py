@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmark import machine
 from benchmark.events import ArtifactWritten, Completed, EpochFinished, Evaluated, Exited, Launched, ModelBuilt, Started
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
+from benchmark.results.read import queries
 from benchmark.results.records import PredictionRow
-from benchmark.results.store.database import Database
+from benchmark.results.store.database import Database, open_database
 from benchmark.results.write.recorder import Recorder
 from benchmark.training.artifacts.prediction_file import pack_predictions
 
@@ -133,3 +138,27 @@ def run_cell(recorder: Recorder, run_id: int, one: Cell, *, epochs: int = 3, **o
         recorder.record(start.attempt_id, epoch(number))
     complete(recorder, start.attempt_id, epochs)
     return start
+
+
+def only(database: Database, **filters) -> dict[str, Any]:
+    """The one row of the view `results` that these filters leave."""
+    (row,) = queries.results(database, **filters)
+    return row
+
+
+def change(database: Database, sql: str) -> int:
+    """Executes a statement that writes; returns how many rows it changed."""
+    with database.transaction() as connection:
+        return connection.exec_driver_sql(sql).rowcount
+
+
+def rows_of(target: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a statement reads from the database at a path or URL."""
+    with open_database(target, mode="read") as database, database.reading() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+
+def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """The same from a file, whatever is in it, as a program sees it that knows nothing of bench."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()

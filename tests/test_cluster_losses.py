@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from results_samples import MACHINE, begin, complete, epoch, set_up
+from results_samples import MACHINE, begin, complete, epoch, rows_of, set_up
 from scheduling_plans import fake_cell, plan_of
 from scheduling_runs import Listener, Place
 from server_proxy import Proxy
@@ -158,11 +158,6 @@ class ScriptedEngine:
             thread.join()
         os.close(self.fd)
         os.close(self._write)
-
-
-def rows_of(target, sql):
-    with open_database(target, mode="read") as database, database.reading() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(sql)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from harness import Run, running, undisturbed
+from harness import Run, finish, running, undisturbed
 from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 from waiting import wait_until
@@ -48,12 +48,6 @@ def run(tmp_path):
 def place(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_TESTING", "1")
     return Place(tmp_path)
-
-
-def finish(run: Run, clean: dict[str, str]) -> None:
-    before = run.epochs()
-    assert run.resume() == 0
-    run.check(clean, before)
 
 
 # ---- 20, 21: what a power cut leaves

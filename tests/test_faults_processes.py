@@ -12,7 +12,7 @@ import sys
 
 import psutil
 import pytest
-from harness import Run, processes_with, running, undisturbed
+from harness import Run, finish, processes_with, running, undisturbed
 from scheduling_plans import fake_cell
 from scheduling_runs import GuardianKiller, Listener, Place
 from waiting import wait_until
@@ -41,12 +41,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_TESTING", "1")
     monkeypatch.setenv("BENCH_RUN_MARK", tmp_path.name)
     return Place(tmp_path)
-
-
-def finish(run: Run, clean: dict[str, str]) -> None:
-    before = run.epochs()
-    assert run.resume() == 0
-    run.check(clean, before)
 
 
 def test_killed_when_all_is_done_but_said_to_nobody(run, clean):

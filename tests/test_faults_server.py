@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from cli_workplace import Workplace
+from results_samples import rows_of
 from results_targets import administer
 from scheduling_plans import fake_cell, plan_of
 from scheduling_runs import Listener, Place
@@ -33,11 +34,6 @@ WHOLE = [(cell.cell_id, epoch) for cell in sorted(CELLS, key=lambda cell: cell.c
 MATRIX = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\nbackend = "fake"\n'
 
 on_a_server = pytest.mark.parametrize("target", ["postgresql"], indirect=True)
-
-
-def rows(target, sql):
-    with open_database(target, mode="read") as database, database.reading() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(sql)]
 
 
 def run_cells(target, folder, cells, listener=None, **options):
@@ -91,11 +87,11 @@ def test_commits_whose_answers_are_lost_are_neither_lost_nor_doubled(target, tmp
     listener.run_started = lambda *_: monkeypatch.setattr(Database, "transaction", deaf)
     summary, _ = run_cells(target, tmp_path, CELLS, listener)
     assert summary.exit_code == 0
-    assert rows(target, EPOCHS) == WHOLE
-    assert rows(target, DIGESTS) == undisturbed
-    assert rows(target, "SELECT count(*), min(state) FROM attempt") == [(3, "completed")]
-    assert rows(target, "SELECT count(*) FROM execution") == [(3,)]
-    assert rows(target, "SELECT state, exit_code FROM run") == [("completed", 0)]
+    assert rows_of(target, EPOCHS) == WHOLE
+    assert rows_of(target, DIGESTS) == undisturbed
+    assert rows_of(target, "SELECT count(*), min(state) FROM attempt") == [(3, "completed")]
+    assert rows_of(target, "SELECT count(*) FROM execution") == [(3,)]
+    assert rows_of(target, "SELECT state, exit_code FROM run") == [("completed", 0)]
 
 
 def test_when_too_much_waits_nobody_is_heard_until_it_is_written(target, tmp_path, monkeypatch, undisturbed):
@@ -114,8 +110,8 @@ def test_when_too_much_waits_nobody_is_heard_until_it_is_written(target, tmp_pat
     monkeypatch.setattr(Database, "transaction", transaction)
     summary, _ = run_cells(target, tmp_path, CELLS, listener)
     assert summary.exit_code == 0
-    assert rows(target, EPOCHS) == WHOLE
-    assert rows(target, DIGESTS) == undisturbed
+    assert rows_of(target, EPOCHS) == WHOLE
+    assert rows_of(target, DIGESTS) == undisturbed
 
 
 @pytest.mark.postgres
@@ -149,9 +145,9 @@ class TestAway:
         assert "the server does not answer" in listener.notes
         assert "trying again for 60 s" in listener.notes
         assert "the run continues" in listener.notes
-        assert rows(target, EPOCHS) == WHOLE
-        assert rows(target, DIGESTS) == undisturbed
-        assert rows(target, "SELECT count(*) FROM attempt") == [(3,)]
+        assert rows_of(target, EPOCHS) == WHOLE
+        assert rows_of(target, DIGESTS) == undisturbed
+        assert rows_of(target, "SELECT count(*) FROM attempt") == [(3,)]
 
     def test_connections_that_are_dropped_again_and_again_cost_nothing(
         self, target, tmp_path, monkeypatch, undisturbed
@@ -182,9 +178,9 @@ class TestAway:
             orders.put(False)
             dropping.join()
         assert summary.exit_code == 0
-        assert rows(target, EPOCHS) == WHOLE
-        assert rows(target, DIGESTS) == undisturbed
-        assert rows(target, "SELECT count(*) FROM attempt") == [(3,)]
+        assert rows_of(target, EPOCHS) == WHOLE
+        assert rows_of(target, DIGESTS) == undisturbed
+        assert rows_of(target, "SELECT count(*) FROM attempt") == [(3,)]
 
     def test_a_server_that_stays_away_ends_the_run_with_4_and_the_next_one_goes_on(
         self, target, proxy, tmp_path, monkeypatch, undisturbed
@@ -197,9 +193,11 @@ class TestAway:
         monkeypatch.delenv("BENCH_FAKE_EPOCH_SECONDS")
         summary, _ = run_cells(target, tmp_path, CELLS)
         assert summary.exit_code == 0
-        assert rows(target, EPOCHS) == WHOLE
-        assert rows(target, DIGESTS) == undisturbed
-        assert max(rows(target, "SELECT resumed_from_epoch FROM attempt WHERE resumed_from_epoch IS NOT NULL"))[0] > 1
+        assert rows_of(target, EPOCHS) == WHOLE
+        assert rows_of(target, DIGESTS) == undisturbed
+        assert (
+            max(rows_of(target, "SELECT resumed_from_epoch FROM attempt WHERE resumed_from_epoch IS NOT NULL"))[0] > 1
+        )
 
 
 @pytest.mark.postgres

@@ -15,6 +15,7 @@ from results_samples import (
     MACHINE,
     begin,
     cell,
+    change,
     run_cell,
 )
 from results_targets import administer
@@ -38,11 +39,6 @@ from benchmark.results.store import lock
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
-
-
-def change(database, sql):
-    with database.transaction() as connection:
-        return connection.exec_driver_sql(sql).rowcount
 
 
 class TestSchema:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from results_samples import MACHINE, begin, cell, epoch, run_cell, set_up
+from results_samples import MACHINE, begin, cell, epoch, query, run_cell, set_up
 
 from benchmark.errors import StorageError, UserError
 from benchmark.results.read.queries import results
@@ -92,11 +92,6 @@ def killed_in_the_middle(path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     assert subprocess.run([sys.executable, "-c", code, path], env=environment, check=False).returncode == -9
-
-
-def query(path, sql):
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_a_new_database_is_marked_as_ours_with_its_version(path):

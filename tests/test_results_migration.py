@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from results_samples import MACHINE, PREDICTIONS, VALIDATION, begin, cell, run_cell
+from results_samples import MACHINE, PREDICTIONS, VALIDATION, begin, cell, query, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError
 from benchmark.results.care.check import check_database
@@ -76,11 +76,6 @@ def next_version(tmp_path, monkeypatch):
         monkeypatch.setattr(upgrade, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     return install
-
-
-def query(path, sql):
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_the_newest_migration_is_the_version_that_the_program_names():

@@ -16,6 +16,7 @@ from results_samples import (
     begin,
     cell,
     epoch,
+    only,
     run_cell,
     set_up,
 )
@@ -66,11 +67,6 @@ REFUSED = (
     "WITH gone AS (DELETE FROM run RETURNING 1) SELECT * FROM gone",
 )
 """Statements that do more than read, or that are none."""
-
-
-def only(database, **filters):
-    (row,) = queries.results(database, **filters)
-    return row
 
 
 def asked(database, sql):

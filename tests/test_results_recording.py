@@ -14,6 +14,7 @@ from results_samples import (
     cell,
     complete,
     epoch,
+    only,
     run_cell,
     set_up,
 )
@@ -38,16 +39,6 @@ from benchmark.results.read.cell_states import recorded
 from benchmark.results.write.recorder import Recorder
 
 LEFT_OUT = LeftOut("mnist", "vgg16", "scratch", 0, "vgg16 needs images of 32 pixels; set image_size = 32")
-
-
-def only(database, **filters):
-    (row,) = queries.results(database, **filters)
-    return row
-
-
-def change(database, sql):
-    with database.transaction() as connection:
-        return connection.exec_driver_sql(sql).rowcount
 
 
 class TestRecording:

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from results_samples import MACHINE, begin, cell, epoch
-from test_results_database import files_of, query, with_one_cell
+from results_samples import MACHINE, begin, cell, epoch, query
+from test_results_database import files_of, with_one_cell
 
 from benchmark import layout
 from benchmark.errors import NotFoundError, SchemaError, StorageError

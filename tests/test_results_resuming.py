@@ -12,10 +12,10 @@ from results_samples import (
     cell,
     complete,
     epoch,
+    only,
     run_cell,
     set_up,
 )
-from test_results_recording import only
 
 from benchmark.events import (
     Resumed,

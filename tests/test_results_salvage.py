@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from results_samples import FACTS, MACHINE, begin, cell, epoch, run_cell
+from results_samples import FACTS, MACHINE, begin, cell, epoch, query, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError, StorageError, UserError
 from benchmark.matrix.load import load_matrix
@@ -110,11 +110,6 @@ def damaged(sound, tmp_path) -> Path:
 def rows(path: Path) -> dict[str, set]:
     with closing(sqlite3.connect(path)) as connection:
         return {name: set(connection.execute(f"SELECT * FROM {name}")) for name in TABLE_NAMES}
-
-
-def query(path: Path, sql: str):
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def roots(path: Path) -> dict[str, int]:

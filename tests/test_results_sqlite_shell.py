@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from results_samples import begin, cell, run_cell
+from results_samples import begin, cell, query, run_cell
 
 from benchmark.results.care import sqlite_shell
 from benchmark.results.care.salvage import salvage
@@ -24,11 +22,6 @@ def sound(tmp_path) -> Path:
         run_cell(recorder, run_id, cell(), epochs=2)
         recorder.finish_run(run_id, "completed", 0)
     return path
-
-
-def query(path: Path, sql: str):
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def rows(path: Path) -> dict[str, list]:

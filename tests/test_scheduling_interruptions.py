@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from harness import Run, running, undisturbed
+from harness import finish, running, undisturbed
 from scheduling_runs import is_dead
 from waiting import wait_until
 
@@ -32,13 +32,6 @@ def clean():
 @pytest.fixture
 def run(tmp_path):
     yield from running(tmp_path)
-
-
-def finish(run: Run, clean: dict[str, str]) -> None:
-    """One more undisturbed run makes everything whole."""
-    before = run.epochs()
-    assert run.resume() == 0
-    run.check(clean, before)
 
 
 @pytest.mark.parametrize(
