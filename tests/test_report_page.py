@@ -8,6 +8,9 @@ from html.parser import HTMLParser
 import pytest
 from cli_workplace import Workplace
 
+from benchmark.reporting.html_page.cell_parts import cell_metrics
+from benchmark.reporting.rows.metrics import Metric
+
 MATRIX = """
 [matrix]
 name = "rehearsal <&>"
@@ -96,6 +99,35 @@ def test_answer_and_verdicts_stand_before_the_first_table(page):
     assert re.search(r"(better|worse|not resolved|equivalent)", before[before.index('id="verdicts"') :])
 
 
+def test_a_verdict_at_the_top_says_on_what_it_is_and_of_how_many_seeds(tree):
+    ((_, _, listed),) = [element for element in tree.all("ul") if element[1].get("class") == "verdicts"]
+    assert re.search(r"regularized, change in test accuracy: .* \(n=2\)", listed), listed
+
+
+def test_what_is_judged_stands_beside_the_names_of_its_rows(page):
+    table = page[page.index('id="table-1"') :].split("</thead>")[0]
+    titles = re.findall(r"<button[^>]*>([^<]*)</button>", table)
+    assert titles[titles.index("n") + 1] == "test accuracy"
+
+
+def test_a_page_without_a_result_still_names_its_matrix_and_run(tmp_path):
+    place = Workplace(tmp_path)
+    place.write(MATRIX)
+    assert place.call("run", "--select", "strategy=failing,seed=0", BENCH_FAKE_DIVERGES="2").exit_code == 0
+    tree = Tree(place.call("report", "--format", "html", "--no-pictures").stdout)
+    assert tree.all("h1")[0][2] == "rehearsal <&>"
+    assert "runs" in {text for _, _, text in tree.all("dt")}
+    assert "Means are" not in "".join(text for _, _, text in tree.all("li"))
+    # one cell is compared with nothing
+    assert not [attributes for _, attributes, _ in tree.all("section") if attributes.get("id") == "explore"]
+
+
+def test_a_metric_of_the_user_s_own_is_among_the_columns_of_cells_and_what_is_judged_the_first():
+    own = Metric("test_g_mean", "test g mean", "score", higher_is_better=True)
+    rows = [{"test_accuracy": 0.5, "test_g_mean": 0.4, "fit_seconds": 1.0}]
+    assert [each.key for each in cell_metrics(rows, (own,))] == ["test_g_mean", "test_accuracy", "fit_seconds"]
+
+
 def test_every_table_has_a_caption_and_headings_with_a_scope(page, tree):
     assert page.count("<table") == page.count("<caption") > 3
     assert all(attributes.get("scope") in {"col", "row"} for _, attributes, _ in tree.all("th"))
@@ -134,7 +166,9 @@ def test_a_part_has_history_charts_and_environment(page, tree):
     assert len(histories) == 5
     assert all(text.count("\n") > 3 for text in histories)
     assert page.count('<figure class="curve">') >= 5
-    assert any("python version" in text for _, _, text in tree.all("dt"))
+    assert {"Python", "system", "timing counts"} <= {text for _, _, text in tree.all("dt")}
+    assert "validation (solid)" in page
+    assert page.count("The kept epoch is marked, in the charts by a dotted line.") == 5
 
 
 def test_a_failed_cell_shows_why_with_log_and_traceback(tree):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import pytest
 from figure_samples import curve, images, predictions, write_prepared
@@ -15,6 +16,7 @@ from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.figures.drawing.figure_files import file_stem, make_folder, save, slug
 from benchmark.reporting.figures.figure_index import add_figures, figures_of
 from benchmark.reporting.figures.figure_sources import FigureSources
+from benchmark.reporting.figures.folder_page import write_page
 from benchmark.reporting.figures.groups.curves import draw_curves
 from benchmark.reporting.figures.groups.forecast_accuracy import Forecast, draw_forecasts
 from benchmark.reporting.figures.report_figures import draw_figures, plan_figures
@@ -124,11 +126,42 @@ def test_file_names_are_safe_and_differ_where_names_do():
 
 def test_saving_replaces_whole_files_and_leaves_nothing_aside(tmp_path):
     for title in ("one", "two"):
-        assert [path.name for path in save(draw_curves(title, [curve()]), tmp_path, "x")] == ["x.png", "x.svg"]
+        assert [path.name for path in save(draw_curves(title, [curve()]), tmp_path, "x", title)] == ["x.png", "x.svg"]
     assert b"two: training" in (tmp_path / "x.svg").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.png", "x.svg"]
     with pytest.raises(StorageError, match="another folder"):
-        save(draw_curves("x", [curve()]), tmp_path / "missing", "x")
+        save(draw_curves("x", [curve()]), tmp_path / "missing", "x", "x")
+
+
+def test_an_svg_that_stands_alone_has_a_title_and_says_what_it_shows(tmp_path):
+    save(draw_curves("a <b>", [curve()]), tmp_path, "x", 'curves of a <b> & "c"')
+    root = ET.fromstring((tmp_path / "x.svg").read_bytes())
+    title, description = list(root)[:2]
+    assert [title.text, description.text[:16]] == ['curves of a <b> & "c"', "a <b>: training."]
+    assert (
+        root.attrib["aria-labelledby"].split()
+        == [title.attrib["id"], description.attrib["id"]]
+        == ["x--title", "x--desc"]
+    )
+
+
+def test_characters_without_a_font_stay_in_an_svg_and_the_index_says_what_stands_in_a_png(tmp_path):
+    # no font has a letter of the private use area
+    name = "net \U000f1234"
+    files = save(draw_curves(name, [curve()]), tmp_path, "x", name)
+    drawing = files[1].read_text(encoding="utf-8")
+    assert f"{name}: training" in drawing
+    assert "'Noto Sans CJK JP'" in drawing
+    assert "\u2063" not in drawing
+    save(draw_curves("net", [curve()]), tmp_path, "y", "net")
+    assert "Noto" not in (tmp_path / "y.svg").read_text(encoding="utf-8")
+    told = {
+        title: write_page(tmp_path, [FigureFile("curves", title, ("a",), files[1], title)], []).read_text(
+            encoding="utf-8"
+        )
+        for title in (name, "net")
+    }
+    assert ["no font here has" in text for text in told.values()] == [True, False]
 
 
 def test_a_file_is_no_folder_for_figures(tmp_path):

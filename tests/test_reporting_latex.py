@@ -156,6 +156,12 @@ def test_a_long_table_is_divided_with_its_headings_on_each_part():
     assert [cells[0] for cells in cells_of(text) if cells[0] != "strategy"] == [rf"strategy\_{n}" for n in range(40)]
 
 
+def test_a_word_that_is_wider_than_the_narrowest_column_can_be_broken_however_few_letters_it_has():
+    assert r"\allowbreak" in escape('"><script>x</script>', wraps=True)
+    assert r"\allowbreak" in escape("W" * 10, wraps=True)
+    assert r"\allowbreak" not in escape("illustrative", wraps=True)
+
+
 def test_columns_for_which_there_is_no_room_are_named_and_the_judged_metric_never_is():
     rows, cells = tour()
     text = render(build_report(rows, cells, SPEC, ReportOptions(metrics=("images_per_second",))), "latex")

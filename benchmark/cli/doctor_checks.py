@@ -86,7 +86,7 @@ def _machine() -> Iterator[Finding]:
     if not facts.gpus:
         yield Finding("machine", "gpu", 'none: device = "auto" means cpu', "note")
     floor = known_noise(machine.default_machine_name())
-    measured = floor.in_words() if floor else "not measured: bench doctor --noise"
+    measured = floor.in_words() if floor else "not measured: `bench doctor --noise`"
     yield Finding("machine", "noise floor", measured, "note")
     cores = facts.cpu_cores
     yield Finding("machine", "cells at once", f"{cores} with threads = 1, one with threads = {cores}", "note")

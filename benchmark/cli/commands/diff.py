@@ -219,7 +219,7 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     except (UndrawableError, DataError) as error:
         verbosity.inform(f"note: not drawn: {error}")
         return []
-    files = save(figure, folder, name)
+    files = save(figure, folder, name, title)
     for path in files:
         verbosity.inform(f"wrote {path}")
     cells = tuple(cell_id for group in groups for cell_id in group.cell_ids)

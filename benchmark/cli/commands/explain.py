@@ -147,8 +147,10 @@ def _explain(question: Question, place: Path, named: str, *, keep: bool) -> tupl
         rows = explain(question, result)
         explanation = read_explanation(result.read_bytes())
     names = (cell.dataset, cell.model, cell.strategy)
-    figure = draw_overlays(f"{', '.join(names)}, seed {cell.seed}", explanation)
-    files = save(figure, place, file_stem("explanation", *names, distinction=cell.cell_id[:8]))
+    title = f"{', '.join(names)}, seed {cell.seed}"
+    figure = draw_overlays(title, explanation)
+    name = file_stem("explanation", *names, distinction=cell.cell_id[:8])
+    files = save(figure, place, name, f"Grad-CAM of {title}")
     for path in files:
         verbosity.inform(f"wrote {path}")
     return rows, files

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from benchmark import layout, units
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import DataError
-from benchmark.reporting.html_page.cell_parts import CellSources, cell_parts, in_order, measures, rows_of
+from benchmark.reporting.html_page.cell_parts import (
+    CellSources,
+    cell_metrics,
+    cell_parts,
+    in_order,
+    measures,
+    rows_of,
+)
 from benchmark.reporting.page_content import Mistakes, PageContent, Pairs
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
@@ -52,10 +59,12 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
         draw: Draw the figures.
     """
     runs = all_runs(database)
-    of_report = [runs[number] for number in report.runs if number in runs]
-    names = [run["matrix_name"] for run in of_report if run["matrix_name"]]
     groups = in_order(shown.groups)
     rows = [row for group in groups for row in rows_of(group)]
+    begun_in = {*report.runs, *(row.get("run_id") for row in rows)}
+    # a run in which no cell has begun is the newest
+    of_report = [run for number, run in runs.items() if number in begun_in] or list(runs.values())[-1:]
+    names = [run["matrix_name"] for run in of_report if run["matrix_name"]]
     content = PageContent(names[-1] if names else "", _facts(groups, rows, of_report))
     if shown.options.tables:
         return replace(report, page=content)
@@ -65,7 +74,8 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
     from benchmark.reporting.html_page.page_pictures import MOST_PICTURES, draw_pictures
 
     figures = sources_of(shown, database, target)
-    columns = measures(rows, shown.varying)
+    metrics = cell_metrics(rows, shown.comparisons.judging.metrics)
+    columns = measures(metrics, shown.varying)
     sources = CellSources(
         runs=runs,
         attempts=queries.newest_attempts(database, [row["execution_id"] for row in rows]),
@@ -74,7 +84,7 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
         mistakes=partial(_mistakes, figures, illustrated=len(rows) <= MOST_ILLUSTRATED),
     )
     with closing(CacheUse(figures.cache_root, make=False)):
-        cells = tuple(cell_parts(groups, columns, sources))
+        cells = tuple(cell_parts(groups, shown.varying, metrics, sources))
         planned = list(plan_figures(figures)) if draw else []
         if len(planned) > FEW_FIGURES:
             verbosity.inform(

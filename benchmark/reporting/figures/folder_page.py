@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 from benchmark.errors import StorageError
 from benchmark.files import write_whole
+from benchmark.reporting.figures.drawing.text_fitting import is_drawable
 from benchmark.reporting.table import FigureFile, MissingFigure
 from benchmark.text import plain
 
@@ -82,6 +83,11 @@ def _page(figures: Sequence[FigureFile], missing: Sequence[MissingFigure]) -> st
     for kind, named in by_kind.items():
         link = ET.SubElement(ET.SubElement(links, "li"), "a", href=f"#{kind}")
         link.text = f"{HEADINGS.get(kind, kind)} ({len(named)})"
+    if not all(is_drawable(f"{each.title}{each.alternative}") for each in figures):
+        ET.SubElement(body, "p").text = (
+            "Characters that no font here has are written as numbers in the PNG files, such as \\u65e5; the SVG files have "
+            "them as they are."
+        )
     main = ET.SubElement(body, "main")
     for kind, named in by_kind.items():
         section = ET.SubElement(main, "section", id=kind)

@@ -88,7 +88,7 @@ def draw_figures(
             missing.append(each)
             continue
         plan = each.plan
-        for path in save(each.figure, directory, plan.name):
+        for path in save(each.figure, directory, plan.name, plan.title):
             files.append(FigureFile(plan.kind, plan.title, plan.cells, path, each.alternative))
             on_written(path)
     return files, missing

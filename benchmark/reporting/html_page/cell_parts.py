@@ -47,12 +47,18 @@ _HISTORY: tuple[tuple[str, str, Kind], ...] = (
 )  # fmt: skip
 _CHARTS = {"accuracy": ("val_accuracy", "train_accuracy"), "loss": ("val_loss", "train_loss")}
 _FIRST = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS)
-_ENVIRONMENT = (
-    "run_id", "run_name", "node", "started_utc", "finished_utc", "total_seconds", "attempts", "resumed", "timing_valid",
-    "device_name", "compute_dtype", "isolation", "cores", "neighbours", "os", "cpu_model", "cpu_cores", "memory_bytes",
-    "gpu_names", "gpu_driver", "python_version", "backend", "backend_version", "keras_version", "numpy_version",
-    "package_version", "git_commit", "git_dirty", "matrix_path", "command", "data_fingerprint", "weights_sha256", "digest",
-)  # fmt: skip
+_ENVIRONMENT = {
+    "run_id": "run", "run_name": "name of the run", "node": "node", "started_utc": "started", "finished_utc": "finished",
+    "total_seconds": "took", "attempts": "attempts", "resumed": "resumed", "timing_valid": "timing counts",
+    "device_name": "device", "compute_dtype": "computed in", "isolation": "process made by", "cores": "cores used",
+    "neighbours": "cells beside it", "os": "system", "cpu_model": "processor", "cpu_cores": "cores of the machine",
+    "memory_bytes": "memory", "gpu_names": "GPU", "gpu_driver": "GPU driver", "python_version": "Python",
+    "backend": "backend", "backend_version": "version of the backend", "keras_version": "Keras", "numpy_version": "NumPy",
+    "package_version": "bench", "git_commit": "commit", "git_dirty": "uncommitted changes", "matrix_path": "matrix",
+    "command": "command", "data_fingerprint": "fingerprint of the data", "weights_sha256": "SHA-256 of the weights",
+    "digest": "digest of the result",
+}  # fmt: skip
+"""What is told of each cell, by column, and what it is called on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +80,14 @@ class CellSources:
     mistakes: Callable[[ResultRow], Mistakes | None]
 
 
-def measures(rows: Sequence[ResultRow], varying: Sequence[str]) -> tuple[Measure, ...]:
-    """The columns of the table of cells: settings that vary, and all metrics that any row has."""
-    ordered = [*_FIRST, *(metric for metric in SUMMARY_METRICS if metric not in _FIRST), *METRICS.values()]
-    metrics = [metric for metric in dict.fromkeys(ordered) if any(row.get(metric.key) is not None for row in rows)]
+def cell_metrics(rows: Sequence[ResultRow], judged: Sequence[Metric]) -> tuple[Metric, ...]:
+    """All metrics that any row has, those that are judged first, also where they are the user's own."""
+    ordered = dict.fromkeys((*judged, *_FIRST, *SUMMARY_METRICS, *METRICS.values()))
+    return tuple(metric for metric in ordered if any(row.get(metric.key) is not None for row in rows))
+
+
+def measures(metrics: Sequence[Metric], varying: Sequence[str]) -> tuple[Measure, ...]:
+    """The columns of the table of cells: settings that vary, and metrics."""
     on_paper = {*metrics[:1], FIT_SECONDS}
     return (
         *(Measure(name, name.replace("_", " "), is_number=False, screen_only=True) for name in varying),
@@ -85,8 +95,10 @@ def measures(rows: Sequence[ResultRow], varying: Sequence[str]) -> tuple[Measure
     )
 
 
-def cell_parts(groups: Sequence[Group], columns: Sequence[Measure], sources: CellSources) -> Iterator[CellPart]:
-    """The parts of all cells that were begun, in the order of the report."""
+def cell_parts(
+    groups: Sequence[Group], varying: Sequence[str], metrics: Sequence[Metric], sources: CellSources
+) -> Iterator[CellPart]:
+    """The parts of all cells that were begun, in the order of the report, with values for the columns of `measures`."""
     begun = [(group, row) for group in groups for row in rows_of(group)]
     shown = max(EPOCH_ROWS // max(len(begun), 1), FEWEST_EPOCHS)
     longest = max(LOG_CHARACTERS // max(len(begun), 1), SHORTEST_LOG)
@@ -99,7 +111,10 @@ def cell_parts(groups: Sequence[Group], columns: Sequence[Measure], sources: Cel
             seed=str(row["seed"]),
             status=row["status"],
             outcome=_outcome(row),
-            values=tuple(_value(row, group, column) for column in columns),
+            values=(
+                *((text, text) for text in (describe(group.settings.get(name)) for name in varying)),
+                *(_value(row, metric) for metric in metrics),
+            ),
             settings=_settings(row),
             epochs=_epochs(epochs.get(row["execution_id"], ()), row.get("best_epoch"), shown),
             environment=_environment(row, sources.runs.get(row.get("run_id") or 0, {}), attempt),
@@ -130,11 +145,7 @@ def _outcome(row: ResultRow) -> str:
     return with_cause(row["status"], row.get("cause")) + (f": {detail}" if detail else "")
 
 
-def _value(row: ResultRow, group: Group, column: Measure) -> tuple[float | str | None, str]:
-    metric = METRICS.get(column.key)
-    if metric is None:
-        text = describe(group.settings.get(column.key))
-        return text, text
+def _value(row: ResultRow, metric: Metric) -> tuple[float | None, str]:
     value = row.get(metric.key)
     if value is None:
         return None, "-"
@@ -226,7 +237,7 @@ def _environment(row: ResultRow, run: Mapping[str, Any], attempt: Mapping[str, A
     known |= {key: value for key, value in row.items() if value is not None}
     known.update(cores=attempt.get("cores"), attempts=attempt.get("number"), run_name=run.get("name"))
     return tuple(
-        (name.replace("_", " "), _fact(name, known[name])) for name in _ENVIRONMENT if known.get(name) not in {None, ""}
+        (words, _fact(name, known[name])) for name, words in _ENVIRONMENT.items() if known.get(name) not in {None, ""}
     )
 
 
@@ -235,6 +246,8 @@ def _fact(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if name.endswith("_bytes"):
         return units.size(value)
+    if name.endswith("_utc"):
+        return f"{value[:10]} {value[11:19]} UTC"
     if name.endswith("_seconds") and math.isfinite(value):
         return units.seconds(value)
     return str(value)

@@ -100,7 +100,8 @@ def without_any(groups: Sequence[Group]) -> str:
 
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
     """A note that counts the cells without a result; none where all have one."""
-    return [f"{text}. Means are of those that completed." for text in incomplete(groups)]
+    means = " Means are of those that completed." if any(group.completed for group in groups) else ""
+    return [f"{text}.{means}" for text in incomplete(groups)]
 
 
 def note_on_repetitions(groups: Sequence[Group]) -> list[str]:

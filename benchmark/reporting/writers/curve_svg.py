@@ -37,16 +37,20 @@ def chart(title: str, curves: Sequence[Curve], kept: int | None) -> Markup:
     ]
     if kept is not None and kept < count:
         lines.append(f'<line x1="{_x(kept, count)}" x2="{_x(kept, count)}" y1="0" y2="{HEIGHT}"></line>')
-    words = Markup.escape(f"{title}: {', '.join(_ends(*each) for each in curves)}")
+    styles = ("solid", "dashed") if len(curves) > 1 else ("",)
+    words = Markup.escape(f"{title}: {', '.join(map(_ends, curves, styles))}")
     return Markup(  # noqa: S704  numbers and escaped words
         f'<figure class="curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
         f'aria-label="{title} by epoch">{"".join(lines)}</svg><figcaption>{words}</figcaption></figure>'
     )
 
 
-def _ends(name: str, values: Sequence[float | None]) -> str:
+def _ends(curve: Curve, style: str) -> str:
+    """Where a curve begins and ends, and how it is drawn, where that tells it from another."""
+    name, values = curve
     known = [value for value in values if value is not None]
-    return f"{name} {known[0]:.4g} → {known[-1]:.4g}" if known else f"{name} unknown"
+    drawn = f" ({style})" if style else ""
+    return f"{name}{drawn} {known[0]:.4g} → {known[-1]:.4g}" if known else f"{name} unknown"
 
 
 def _pieces(values: Sequence[float | None], low: float, high: float) -> Iterator[str]:
@@ -58,10 +62,15 @@ def _pieces(values: Sequence[float | None], low: float, high: float) -> Iterator
         if value is not None and math.isfinite(value):
             piece.append(f"{_x(place, len(values))},{_y(value, low, high)}")
         elif piece:
-            yield " ".join(piece)
+            yield _joined(piece)
             piece = []
     if piece:
-        yield " ".join(piece)
+        yield _joined(piece)
+
+
+def _joined(piece: Sequence[str]) -> str:
+    # a line from a point to itself is drawn as a dot
+    return " ".join(piece if len(piece) > 1 else [*piece, *piece])
 
 
 def _x(place: int, count: int) -> int:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark import units
 from benchmark.files import sha256_of
+from benchmark.reporting.notation import written
 from benchmark.reporting.page_content import CellPart, Epochs, Measure, PageContent
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Published, Qualified, Report, Row, Table, TableColumn, Tally, Value
-from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, kind_of, text_of
 from benchmark.reporting.writers.curve_svg import chart
 from benchmark.reporting.writers.page import Page
 from benchmark.reporting.writers.paper import paper_parts
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+_SCRIPT = ("tables.js", "chart.js", "cell_charts.js", "cells.js")
 MOST_VERDICTS = 12
 """So many are listed at the top of a page; all stand in the tables."""
 LONGEST_WORD = 28
@@ -51,6 +53,7 @@ class VerdictLine(NamedTuple):
     """A verdict in words."""
 
     about: str
+    what: str
     figure: str
     verdict: str
 
@@ -58,7 +61,8 @@ class VerdictLine(NamedTuple):
 def render(report: Report, _page: Page) -> str:
     """The report as a whole HTML document in UTF-8."""
     environment = _environment()
-    style, script = _text("page.css"), _text("page.js")
+    style, script = _text("page.css"), _script()
+    report = replace(report, tables=tuple(map(_judged_first, report.tables)))
     content = report.page or PageContent()
     document = environment.get_template("page.html").render(
         report=report,
@@ -117,6 +121,12 @@ def _text(name: str) -> str:
     return folder.joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
+def _script() -> str:
+    """The script of a page, whose parts share one scope."""
+    return f'(() => {{\n"use strict";\n{"".join(map(_text, _SCRIPT))}}})();\n'
+
+
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(bytes.fromhex(sha256_of(text.encode()))).decode()}'"
 
@@ -147,7 +157,7 @@ def _verdicts(tables: Iterable[Table]) -> Iterator[VerdictLine]:
                 verdict = text_of(row, column)
                 if any(verdict.startswith(word) for word in _JUDGED):
                     named = [text_of(row, each) for each in table.columns if each.identifies and not is_number(each)]
-                    yield VerdictLine(f"{table.title}: {', '.join(named)}", _difference(row, table.columns), verdict)
+                    yield VerdictLine(f"{table.title}: {', '.join(named)}", *_difference(row, table.columns), verdict)
 
 
 def is_long(text: str) -> bool:
@@ -155,9 +165,18 @@ def is_long(text: str) -> bool:
     return any(len(word) > LONGEST_WORD for word in text.split())
 
 
-def _difference(row: Row, columns: Sequence[TableColumn]) -> str:
-    unmarked = replace(row, marks={})
-    return next((text_of(unmarked, each) for each in columns if isinstance(row.cells.get(each.key), Difference)), "")
+def _difference(row: Row, columns: Sequence[TableColumn]) -> tuple[str, str]:
+    """What a verdict is on, and the difference with its interval and n; both empty without one."""
+    for column in columns:
+        value = row.cells.get(column.key)
+        if isinstance(value, Difference):
+            return plain(column.title), f"{written(value, kind_of(row, column), known_n=value.n)} (n={value.n})"
+    return "", ""
+
+
+def _judged_first(table: Table) -> Table:
+    """The table with what is judged beside the names of its rows: a screen may be too narrow for all columns."""
+    return replace(table, columns=tuple(sorted(table.columns, key=lambda column: column.rank > 0)))
 
 
 def _fields(table: Table, row: Row, telling: int) -> list[Field]:

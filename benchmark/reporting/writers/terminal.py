@@ -22,8 +22,8 @@ WIDEST_PROSE = 110
 _STYLES = {"better": "green", "worse": "red", "not resolved": "yellow"}
 
 _DIM = Style(dim=True)
-_INSEPARABLE = re.compile(r"`[^`]{1,40}`")
-"""What no line is broken within: a short command."""
+_COMMAND = re.compile(r"`[^`]{1,40}`")
+"""No line is broken within a short one, where it is shorter than a line."""
 _KEPT = "\ue000"
 """Stands for a space that stays: a character that nobody uses, as wide as a space."""
 
@@ -80,8 +80,13 @@ def _text_column(table: Table, column: TableColumn) -> TextColumn:
 
 
 def _print_prose(console: Console, texts: Iterable[str], encoding: str, *, style: StyleType = _DIM) -> None:
+    room = min(console.width, WIDEST_PROSE)
     for text in Advised.shown(texts):
         safe = encodable(plain(text), encoding)
-        together = _INSEPARABLE.sub(lambda match: match[0].replace(" ", _KEPT), safe)
-        for line in wrap(together, min(console.width, WIDEST_PROSE), "  "):
+        together = _COMMAND.sub(lambda found: _kept_together(found[0], room), safe)
+        for line in wrap(together, room, "  "):
             console.print(Text(line.replace(_KEPT, " "), style), soft_wrap=True)
+
+
+def _kept_together(command: str, room: int) -> str:
+    return command.replace(" ", _KEPT) if len(command) < room - 2 else command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -15,16 +16,17 @@ from benchmark.text import can_encode, encodable
 NARROWEST = 24
 """A table is never narrower than it needs to be readable, whatever the terminal says."""
 
+_JOINT = re.compile(r"(?<=\w)[-,](?=\w)|\s")
 SHORTEST_PART = 7
 """Of a word that is too long for a line: as many digits as tell an id."""
 
 
 def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title: str) -> Iterator[Text]:
-    """The lines of a table, none of them wider than the width or with blanks at its end.
+    """The lines of a table, none of them wider than the width (but for paths that are) or with blanks at its end.
 
     Columns whose cells are all the same stand in a line above it. What does not fit side by side is divided among several
     tables, with the columns that identify a row in each; where not even two columns fit, each row becomes lines
-    `name: value`. A word is broken only where it is longer than a whole line.
+    `name: value`. A word is broken only where it is longer than a whole line, and a path never.
 
     Two columns without headings are a list of names and what they stand for.
 
@@ -60,13 +62,13 @@ def under_headings(columns: Sequence[TextColumn], headings: Sequence[str]) -> li
 
 
 def wrap(text: str, width: int, hang: str = "", *, whole_words: bool = False) -> list[str]:
-    """A text as lines that are broken between words.
+    """A text as lines that are broken between words; a path that is longer than a line stays whole, so that it can be copied.
 
     Args:
         text: What it begins with blanks, all lines begin with.
         width: In cells of a terminal, of which some characters take two.
         hang: What lines but the first begin with beside that.
-        whole_words: Leave words that are longer than a line in one piece, so that a path can be copied.
+        whole_words: Leave all words that are longer than a line in one piece.
     """
     if cell_len(text) <= width:
         return [text.rstrip()] if text else []
@@ -81,11 +83,11 @@ def wrap(text: str, width: int, hang: str = "", *, whole_words: bool = False) ->
         if line.strip():
             lines.append(line)
         line = hang + word
-        while cell_len(line) > width and not whole_words:
-            fitting = chop_cells(line, width)[0]
-            # names within a path, and what hyphens join, stay whole where they can
-            end = max(map(fitting.rfind, "/- ")) + 1
-            end = end if end >= len(hang) + SHORTEST_PART else len(fitting)
+        while cell_len(line) > width and not (whole_words or "/" in word):
+            fitting = len(chop_cells(line, width)[0])
+            # what hyphens and commas join stays whole where it can
+            ends = [found.end() for found in _JOINT.finditer(line) if found.end() <= fitting]
+            end = ends[-1] if ends and ends[-1] >= len(hang) + SHORTEST_PART else fitting
             lines.append(line[:end].rstrip())
             line = hang + line[end:].lstrip()
     return [*lines, line]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -15,7 +16,9 @@ from matplotlib.figure import Figure
 
 from benchmark.errors import StorageError, UserError
 from benchmark.files import is_own_folder, make_own_folder, sha256_of, write_whole
-from benchmark.reporting.figures.drawing.style import DOTS_PER_INCH, styled
+from benchmark.reporting.figures.drawing.style import DOTS_PER_INCH, alternative_of, styled
+from benchmark.reporting.figures.drawing.text_fitting import unescaped
+from benchmark.text import plain
 
 _LONGEST_SLUG = 40
 _LONGEST_SETTINGS = 80
@@ -105,11 +108,13 @@ def encode(figure: Figure, file_format: str) -> bytes:
     (canvas.print_png if file_format == "png" else canvas.print_svg)(buffer, metadata=METADATA[file_format])
     figure.set_dpi(DOTS_PER_INCH)  # SVG is drawn at 72
     FigureCanvasAgg(figure)
-    return buffer.getvalue()
+    return buffer.getvalue() if file_format == "png" else unescaped(buffer.getvalue().decode()).encode()
 
 
-def save(figure: Figure, directory: Path, name: str) -> list[Path]:
+def save(figure: Figure, directory: Path, name: str, title: str) -> list[Path]:
     """Write `NAME.png` and `NAME.svg` into a folder, replacing files of these names; returns both paths.
+
+    The SVG has the title and what the figure shows as its `title` and `desc`.
 
     Raises:
         StorageError: The disk is full, or writing is not allowed.
@@ -118,13 +123,26 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     for file_format in METADATA:
         path = directory / f"{name}.{file_format}"
         try:
-            write_whole(path, encode(figure, file_format))
+            drawn = encode(figure, file_format)
+            write_whole(path, drawn if file_format == "png" else _described(drawn, name, title, alternative_of(figure)))
         except OSError as error:
             raise StorageError(
                 f"cannot write the figure {path}: {error.strerror or error}; give another folder"
             ) from error
         written.append(path)
     return written
+
+
+def _described(drawing: bytes, name: str, title: str, description: str) -> bytes:
+    """An SVG that tells what it shows to who cannot see it; its ids begin with its name, so that pages may hold several."""
+    ids = {part: f"{name}--{part}" for part in ("title", "desc")}
+    texts = {"title": plain(title), "desc": plain(description)}
+    words = "".join(f"<{part} id={quoteattr(ids[part])}>{escape(text)}</{part}>" for part, text in texts.items())
+    labelled = f'<svg role="img" aria-labelledby={quoteattr(" ".join(ids.values()))} '
+    before, opening, rest = drawing.decode().partition("<svg ")
+    start, end, body = rest.partition(">")
+    assert opening
+    return f"{before}{labelled}{start}{end}{words}{body}".encode()
 
 
 def make_folder(directory: Path, option: str, image_folders: Iterable[str | None] = ()) -> None:

@@ -23,6 +23,7 @@ from matplotlib.ticker import FixedFormatter, FuncFormatter
 from matplotlib.transforms import Bbox
 
 from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.text import plain
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -187,7 +188,7 @@ def _shorten(axis: Axis) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    return text_fitting.legible(text).rstrip(".") + "."
+    return plain(text).strip().rstrip(".") + "."
 
 
 def alternative_of(figure: Figure) -> str:

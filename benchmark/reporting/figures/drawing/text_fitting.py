@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from functools import cache, lru_cache
 from typing import Any, cast
@@ -21,6 +22,8 @@ _OTHER_FAMILIES = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC",
     "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "Noto Sans", "Noto Emoji",
 )  # fmt: skip
+_ESCAPED = "\u2063"
+"""Stands around each escape of `legible`: it is drawn as nothing, and `plain` leaves none in a text."""
 _DOTS_PER_INCH = 160
 """The resolution at which text is measured; hinting makes text wider at lower ones."""
 
@@ -39,11 +42,29 @@ def _known_characters() -> frozenset[int]:
 
 
 def legible(text: str) -> str:
-    r"""The text on one line without control characters; characters that no font has are written as `\u732b`."""
+    r"""The text on one line without control characters; characters that no font has are drawn as `\u732b`."""
     known = _known_characters()
     return "".join(
-        character if ord(character) in known else f"\\u{ord(character):04x}" for character in plain(text).strip()
+        character if ord(character) in known else f"{_ESCAPED}\\u{ord(character):04x}{_ESCAPED}"
+        for character in plain(text).strip()
     )
+
+
+def is_drawable(text: str) -> bool:
+    """Whether a font here has every character of a text."""
+    return _ESCAPED not in legible(text)
+
+
+def unescaped(markup: str) -> str:
+    """The markup of a drawing in which text is text, with the characters that `legible` escaped.
+
+    A reader's machine may have a font for them: the usual ones are named behind that of the drawing.
+    """
+    if _ESCAPED not in markup:
+        return markup
+    whole = re.sub(rf"{_ESCAPED}\\u([0-9a-f]+){_ESCAPED}", lambda escape: chr(int(escape[1], 16)), markup)
+    others = ", ".join(f"'{name}'" for name in _OTHER_FAMILIES)
+    return whole.replace(_ESCAPED, "").replace(f"'{MAIN_FAMILY}'", f"'{MAIN_FAMILY}', {others}")
 
 
 @lru_cache(maxsize=20_000)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.reporting.writers.latex.latex_cells import PaperColumn
+from benchmark.reporting.writers.latex.latex_text import NARROWEST
 
 ONE_COLUMN = 23.5
 """Em of `\\footnotesize` in a column of a two-column `article`, the narrowest of A4 and letter paper at 10 and 11 points."""
@@ -16,7 +17,6 @@ TEXT = 38.5
 _GAP = 0.75
 _CAPS = (math.inf, 18.0, 12.0)
 """Where columns do not fit, texts wrap at these widths before a column is left out."""
-_NARROWEST = 9.0
 
 
 def without_constants(columns: Sequence[PaperColumn]) -> tuple[list[PaperColumn], list[str]]:
@@ -78,11 +78,11 @@ def lay_out(columns: Sequence[PaperColumn], indent: float) -> Layout:
     for count in range(len(ranked) + 1):
         gone = {id(column) for column in ranked[:count]}
         kept = [column for column in columns if id(column) not in gone]
-        for cap in (*_CAPS, *([_NARROWEST] if count == len(ranked) else [])):
+        for cap in (*_CAPS, *([NARROWEST] if count == len(ranked) else [])):
             if _total(kept, cap) + indent <= TEXT:
                 left_out = tuple(column.title for column in columns if id(column) in gone)
                 return Layout([kept], cap, is_narrow=False, left_out=left_out)
-    return Layout(_panels(columns, indent), _NARROWEST, is_narrow=False)
+    return Layout(_panels(columns, indent), NARROWEST, is_narrow=False)
 
 
 def _panels(columns: Sequence[PaperColumn], indent: float) -> list[list[PaperColumn]]:
@@ -92,7 +92,7 @@ def _panels(columns: Sequence[PaperColumn], indent: float) -> list[list[PaperCol
     for column in columns:
         if column.column.identifies:
             continue
-        if len(panels[-1]) > len(names) and _total([*panels[-1], column], _NARROWEST) + indent > TEXT:
+        if len(panels[-1]) > len(names) and _total([*panels[-1], column], NARROWEST) + indent > TEXT:
             panels.append(list(names))
         panels[-1].append(column)
     return panels

@@ -68,8 +68,8 @@ _WIDTHS = {
 """Widths of the letters of Computer Modern at 8 points in em, rounded up."""
 
 _OTHER_WIDTH = 0.85
-_LONG_WORD = 20
-"""Longer words may be broken where text wraps."""
+NARROWEST = 9.0
+"""Width of the narrowest columns in which texts wrap, in em; wider words may be broken there."""
 _LONGEST_WORD = 120
 _LONGEST_CELL = 200
 _BREAK = "\x1f"
@@ -97,7 +97,7 @@ def escape(text: str, *, wraps: bool = False) -> str:
     """
     text = printed(text)
     if wraps:
-        text = re.sub(rf"\S{{{_LONG_WORD + 1},}}", lambda word: _breakable(word.group()), text)
+        text = re.sub(r"\S+", lambda word: _breakable(word.group()), text)
     opened = re.sub(r'(?<![^\s(=])"(?=\S)', "\u201c", text).replace('"', "\u201d")
     source = "".join(map(_source, opened))
     # no two of these join in a dash or a quotation mark
@@ -141,7 +141,9 @@ def _width(character: str) -> float:
 
 
 def _breakable(word: str) -> str:
-    """The word with places for breaks behind signs, and within long runs of other characters."""
+    """A word that is wider than a column with places for breaks behind signs, and within long runs of other characters."""
+    if width_of(word) <= NARROWEST:
+        return word
     parts = re.findall(r"[^-_/.,=:+]+[-_/.,=:+]*|[-_/.,=:+]+", word)
-    pieces = [re.findall(".{1,6}", part) if len(part) > _LONG_WORD else [part] for part in parts]
+    pieces = [re.findall(".{1,6}", part) if width_of(part) > NARROWEST else [part] for part in parts]
     return _BREAK.join(itertools.chain.from_iterable(pieces))
