@@ -48,9 +48,9 @@ def size(count: float, digits: int = 2) -> str:
 
 def number(value: float) -> str:
     """A measured number with four significant digits, large ones whole; `nan` and `inf` by name."""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    if isinstance(value, float) and 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def fraction(value: float) -> str:

@@ -89,9 +89,9 @@ def sentence(text: str, style: str | None = None) -> Text:
     """
     from rich.text import Text
 
-    from benchmark.reporting.writers.text_table import wrap
+    from benchmark.reporting.writers.text_table import WORDS, wrap
 
-    lines = wrap(encodable(one_line(text), encoding()), streams.out().width, "  ", whole_words=True)
+    lines = wrap(encodable(one_line(text), encoding()), streams.out().width, "  ", whole=WORDS)
     return Text("\n".join(lines), style or "")
 
 
@@ -206,6 +206,7 @@ def _text_column(rows: Sequence[Row], column: Column) -> TextColumn:
         styles=(style,) * len(rows) if isinstance(style, str) else tuple(map(style, rows)),
         stays=column.stays,
         heads=column.heads,
+        has_paths=True,
     )
 
 

@@ -29,6 +29,7 @@ class TextColumn:
         headings: Lines to print before a row, across all columns, by the number of the row.
         styles: Of each cell, as rich names them; none where it is empty.
         stays: Whether it is a column even where all its cells are the same.
+        has_paths: Whether paths in it stay in one piece, to be copied, also where they are longer than a line.
         heads: Whether rows that share its value may stand under it as a heading, where that saves a panel.
     """
 
@@ -41,6 +42,7 @@ class TextColumn:
     styles: tuple[str, ...] = ()
     stays: bool = False
     heads: bool = False
+    has_paths: bool = False
 
     @cached_property
     def natural(self) -> int:

@@ -16,17 +16,21 @@ from benchmark.text import can_encode, encodable
 NARROWEST = 24
 """A table is never narrower than it needs to be readable, whatever the terminal says."""
 
+WORDS = re.compile("")
+PATHS = re.compile(r"\S*/")
+"""What is to be copied from a terminal."""
 _JOINT = re.compile(r"(?<=\w)[-,](?=\w)|\s")
 SHORTEST_PART = 7
 """Of a word that is too long for a line: as many digits as tell an id."""
 
 
 def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title: str) -> Iterator[Text]:
-    """The lines of a table, none of them wider than the width (but for paths that are) or with blanks at its end.
+    """The lines of a table, none of them wider than the width (but for such paths) or with blanks at its end.
 
     Columns whose cells are all the same stand in a line above it. What does not fit side by side is divided among several
     tables, with the columns that identify a row in each; where not even two columns fit, each row becomes lines
-    `name: value`. A word is broken only where it is longer than a whole line, and a path never.
+    `name: value`. A word is broken only where it is longer than a whole line, and a path not even there
+    (`TextColumn.has_paths`).
 
     Two columns without headings are a list of names and what they stand for.
 
@@ -61,14 +65,15 @@ def under_headings(columns: Sequence[TextColumn], headings: Sequence[str]) -> li
     return [replace(first, texts=tuple(f"  {text}" for text in first.texts), headings=changes), *others]
 
 
-def wrap(text: str, width: int, hang: str = "", *, whole_words: bool = False) -> list[str]:
-    """A text as lines that are broken between words; a path that is longer than a line stays whole, so that it can be copied.
+def wrap(text: str, width: int, hang: str = "", *, whole: re.Pattern[str] | None = None) -> list[str]:
+    """A text as lines that are broken between words.
 
     Args:
         text: What it begins with blanks, all lines begin with.
         width: In cells of a terminal, of which some characters take two.
         hang: What lines but the first begin with beside that.
-        whole_words: Leave all words that are longer than a line in one piece.
+        whole: Words that begin so stay in one piece where they are longer than a line: all `WORDS`, or `PATHS`; None
+            breaks them.
     """
     if cell_len(text) <= width:
         return [text.rstrip()] if text else []
@@ -83,7 +88,7 @@ def wrap(text: str, width: int, hang: str = "", *, whole_words: bool = False) ->
         if line.strip():
             lines.append(line)
         line = hang + word
-        while cell_len(line) > width and not (whole_words or "/" in word):
+        while cell_len(line) > width and not (whole and whole.match(word)):
             fitting = len(chop_cells(line, width)[0])
             # what hyphens and commas join stays whole where it can
             ends = [found.end() for found in _JOINT.finditer(line) if found.end() <= fitting]
@@ -191,10 +196,11 @@ def _records(columns: Sequence[TextColumn], width: int) -> Iterator[Text]:
         for column in columns:
             text = column.texts[number].strip() or "-"
             line = f"{column.title}: {text}"
+            whole = PATHS if column.has_paths else None
             if column.is_number and cell_len(line) > width:
                 yield from map(Text, [*wrap(f"{column.title}:", width, "  "), *wrap(f"  {text}", width)])
             else:
-                yield from map(Text, wrap(line, width, "  "))
+                yield from map(Text, wrap(line, width, "  ", whole=whole))
 
 
 def _list(names: TextColumn, values: TextColumn, width: int) -> Iterator[Text]:
@@ -208,4 +214,5 @@ def _list(names: TextColumn, values: TextColumn, width: int) -> Iterator[Text]:
             for texts in zip_longest([name], wrap(value, room) or [""], fillvalue=""):
                 yield _line(panel, GAP, texts, [style, ""])
         else:
-            yield from map(Text, wrap(f"{name}: {value}" if name.strip() else f"{name}  {value}", width, "  "))
+            line = f"{name}: {value}" if name.strip() else f"{name}  {value}"
+            yield from map(Text, wrap(line, width, "  ", whole=PATHS if values.has_paths else None))
