@@ -332,7 +332,7 @@ IN_TEMPLATE = "import sys\nif 'benchmark.scheduling.processes.template_process' 
     ("leaves", "said"),
     [
         ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "a thread"),
-        # what is objected to: test_scheduling_probe.py
+        # what is objected to: test_scheduling_fork_safety.py
         pytest.param(
             "import sqlite3; kept = sqlite3.connect('/tmp/x.sqlite'); kept.execute('pragma user_version')",
             "it holds",

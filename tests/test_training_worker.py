@@ -362,7 +362,7 @@ assert not {"sqlalchemy", "sqlite3", "tensorflow_datasets"} & sys.modules.keys()
 """
 
 
-@pytest.mark.exhaustive  # that a template which has imported it is fit to be forked: test_scheduling_probe.py
+@pytest.mark.exhaustive  # that a template which has imported it is fit to be forked: test_scheduling_fork_safety.py
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 def test_importing_the_worker_runs_nothing():
     done = subprocess.run(
