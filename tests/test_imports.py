@@ -113,7 +113,7 @@ FOLDER_MAY_IMPORT = {
     "cli.runs": "cell_lookup cell_names options own_metrics progress terminal",
     "cli.reports": "cell_lookup completions own_metrics runs terminal",
     "cli.texts": "cell_lookup cell_names runs terminal",
-    "cli.commands": "cell_lookup cell_names completions doctor_checks exporting garbage_collection options own_metrics progress reports runs terminal texts verb_group",
+    "cli.commands": "cell_lookup cell_names completions doctor_checks exporting options own_metrics progress reports runs terminal texts verb_group",
 }
 # what still stands against the rules: module and module, without `benchmark.`; this list may only become shorter
 NOT_YET: set[tuple[str, str]] = set()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import damage_named
+from benchmark.cli.reports.collector_pause import paused_collection
 from benchmark.cli.reports.recorded_report import opened_report
 from benchmark.errors import NotFoundError
 from benchmark.frames.arguments import Target, Texts, database_named, listed, machine_named

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import damage_named
+from benchmark.cli.reports.collector_pause import paused_collection
 from benchmark.cli.reports.recorded_comparison import recorded_comparison
 from benchmark.cli.reports.recorded_report import recorded_report, with_local_notes
 from benchmark.errors import UserError

@@ -7,8 +7,8 @@ from dataclasses import replace
 import click
 
 from benchmark.cli.completions import complete_selection
-from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.reports.collector_pause import paused_collection
 from benchmark.cli.reports.judging_options import NOT_PASSED, allow_metrics_option, judging_options, strict_code
 from benchmark.cli.terminal import streams
 from benchmark.cli.terminal.output import print_report

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
-from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import Duration, damage_named, database_option, machine_option, selection_options, verb
+from benchmark.cli.reports.collector_pause import paused_collection
 from benchmark.cli.reports.judging_options import allow_metrics_option, judging_options, strict_code
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
