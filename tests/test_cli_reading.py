@@ -146,6 +146,7 @@ def test_what_no_cell_has_yet_is_an_empty_list(finished):
         (("report", "--machine", "elsewhere"), "expected one of 'tester', whose 14 results are here, got 'elsewhere'"),
         (("list", "cells", "--select", "model=nope"), "model is 'net[/]' or 'simple_cnn'"),
         (("list", "cells", "--machine", "elsewhere"), "expected one of 'tester'"),
+        (("report", "--metric", "test_acuracy"), "got 'test_acuracy'; did you mean 'test_accuracy'?"),
         (("show", "model=nope"), "model is 'net[/]'"),
         (("compare", "strategy=scratch", "strategy=nope"), "strategy is 'from_low_digits'"),
         (("compare", "strategy=scratch", "strategy=regularized", "--machine", "elsewhere"), "elsewhere"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
+from benchmark.matrix.problems import close_hint
 from benchmark.reporting.statistics.intervals import FRACTION
 from benchmark.reporting.table import Kind
 from benchmark.status import DISTURBED
@@ -107,7 +108,8 @@ def metric_named(name: str, own: Sequence[Metric] = ()) -> Metric:
     metric = {each.key: each for each in own}.get(name) or METRICS.get(name)
     if metric is None or metric.higher_is_better is None:
         judged = [key for key, each in METRICS.items() if each.higher_is_better is not None]
-        raise UserError(f"metric: expected one of {', '.join(judged)}, got {name!r}")
+        near = close_hint(name, [*judged, *(each.key for each in own)])
+        raise UserError(f"metric: expected one of {', '.join(judged)}, got {name!r}{near and f'; {near}'}")
     return metric
 
 
