@@ -19,7 +19,7 @@ from scheduling_runs import Listener, Place
 from server_proxy import Proxy
 from waiting import PATIENCE_SECONDS
 
-from benchmark.errors import BenchError, ServerError, StorageError
+from benchmark.errors import BenchError, StorageError
 from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import nodes
 from benchmark.results.cluster.mailbox import Mailbox
@@ -30,7 +30,6 @@ from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.cluster import driver
-from benchmark.scheduling.cluster.agent import patiently
 from benchmark.scheduling.cluster.agent_order import AgentOrder
 from benchmark.scheduling.cluster.messages import (
     Begun,
@@ -437,27 +436,6 @@ def test_a_node_that_freezes_in_the_middle_of_anything_it_writes_can_be_declared
                 freeze_while_it_is_declared_lost(frozen)
             assert not nodes.renew(frozen, node_id, lease_seconds)
     assert rows_of(target, "SELECT host, left_reason FROM node") == [(None, "it has not been heard of")]
-
-
-def test_an_agent_that_begins_waits_for_a_server_that_is_away_as_long_as_the_engine_holds_it(target, monkeypatch):
-    del target
-    monkeypatch.setattr("benchmark.scheduling.cluster.agent.LONGEST_PAUSE_SECONDS", 0.01)
-    engine, life = os.pipe()
-    tries = []
-
-    def reach_the_server() -> str:
-        tries.append(1)
-        if len(tries) < 3:
-            raise ServerError("it is started anew")
-        return "joined"
-
-    assert patiently(reach_the_server, engine) == "joined"
-    os.close(life)
-    tries.clear()
-    with pytest.raises(ServerError):
-        patiently(reach_the_server, engine)
-    assert len(tries) == 1
-    os.close(engine)
 
 
 def test_a_node_that_cannot_reach_the_server_is_told_so_and_hears_of_messages_when_it_can_again(server, target):

@@ -67,6 +67,11 @@ def address_for_node(address: str, lease_seconds: float) -> str:
     return url.update_query_dict({"options": " ".join(options)}).render_as_string(hide_password=False)
 
 
+def is_of_each_computer(address: str) -> bool:
+    """Whether an address of a database means another server on each computer."""
+    return sa.make_url(address).host in {"localhost", "127.0.0.1", "::1", "", None}
+
+
 def join(database: Database, run_id: int, name: str, facts: Mapping[str, Any], lease_seconds: float) -> int:
     """Makes a node a member of a run; returns its number.
 

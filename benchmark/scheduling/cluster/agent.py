@@ -75,6 +75,9 @@ LEAVING_SECONDS = 5.0
 """How long an agent whose cells have ended waits for a server that is away, to say so."""
 
 
+_OF_ITSELF = "on a node localhost is the node itself: name the server by an address that all nodes reach; "
+
+
 def main(stdin: BinaryIO) -> int:
     """Reads the order, joins the run, and serves it until it ends.
 
@@ -94,7 +97,8 @@ def main(stdin: BinaryIO) -> int:
         with opened as database, own_scratch(order) as own:
             return _serve(own, grant, database, stdin.fileno())
     except BenchError as error:
-        sys.stderr.write(f"{error}\n")
+        is_own = isinstance(error, ServerError) and nodes.is_of_each_computer(order.database)
+        sys.stderr.write(f"{_OF_ITSELF if is_own else ''}{error}\n")
         return error.exit_code
 
 
