@@ -263,7 +263,16 @@ def test_show_has_everything_of_a_cell(finished):
     assert record["environment"]["machine"] == "tester"
     assert [row["kind"] for row in record["artifacts"]] == ["weights", "predictions", "validation_predictions"]
     text = finished.call("show", record["cell"]["cell_id"][:6]).stdout
-    for heading in ("settings", "results", "epochs", "attempts", "environment", "artifacts"):
+    assert record["model"] == {
+        "architecture": "simple_cnn",
+        "dense_units": 128,
+        "dropout": 0.25,
+        "filters": [32, 64],
+        "kernel_size": 3,
+    }
+    assert record["code"] == {}
+    assert "filters       32, 64" in text
+    for heading in ("settings", "model", "results", "epochs", "attempts", "environment", "artifacts"):
         assert f"\n{heading}\n" in text
     assert "val_accuracy" in text
     assert "kept" in text

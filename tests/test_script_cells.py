@@ -174,6 +174,7 @@ def test_strange_programs_end_their_own_cells_alone(tmp_path):
     assert found["good"]["test_log_loss"] is not None
 
     shown = place.call("show", "model=exits_3").stdout
+    assert re.search(r"\nmodel\n.*\n  command +python .*\n\ncode\n  model  [0-9a-f]{64}\n", shown, re.DOTALL)
     assert "ValueError: the last words" in shown
     assert "ünïcode ✓" in (place.directory / "results.artifacts" / logs_of(place, "no_epochs")).read_text("utf-8")
     # nobody is left behind, and nothing of what was only for the programs

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -30,8 +31,14 @@ _SOURCES = (".py", ".R", ".jl", ".sh", ".pl")
 """Endings of files that a command most likely runs."""
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([\w-]+)\}|[{}]")
+_TYPED_WORD = re.compile(r"[\w@%+=:,./{}-]+")
 _FIRST_LINE_BYTES = 256
 _BETWEEN_NAMES = re.compile(r"[\s=,;\"'()<>|&]+")
+
+
+def typed(command: Iterable[str]) -> str:
+    """A command as a person types it, with its braces."""
+    return " ".join(word if _TYPED_WORD.fullmatch(word) else shlex.quote(word) for word in command)
 
 
 def keys_in(argument: str) -> list[str]:

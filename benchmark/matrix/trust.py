@@ -14,7 +14,6 @@ write to are never run.
 
 from __future__ import annotations
 
-import shlex
 import stat
 import tomllib
 from collections import defaultdict
@@ -32,7 +31,7 @@ from benchmark.matrix.cell import Architecture, Cell
 from benchmark.matrix.own_functions import own_functions
 from benchmark.matrix.problems import quoted
 from benchmark.matrix.reading.plugins import KINDS, one_of
-from benchmark.matrix.script_command import consent_digest, definition_keys, named_files, with_own_keys
+from benchmark.matrix.script_command import consent_digest, definition_keys, named_files, typed, with_own_keys
 from benchmark.text import one_line
 
 _DIGEST_DIGITS = 64
@@ -169,7 +168,7 @@ def program_in(architecture: Architecture) -> tuple[str, tuple[Path, ...], str] 
     if architecture.command is not None:
         folder, own = Path(architecture.folder or ""), definition_keys(architecture)
         files = tuple(named_files(architecture.command, own, folder))
-        return shlex.join(with_own_keys(architecture.command, own)), files, consent_digest(architecture)
+        return typed(with_own_keys(architecture.command, own)), files, consent_digest(architecture)
     if architecture.file is not None:
         return architecture.file, (Path(architecture.file),), str(architecture.code)
     return None

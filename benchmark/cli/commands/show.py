@@ -14,6 +14,7 @@ from benchmark.cli.options import database_option, format_option, machine_option
 from benchmark.cli.terminal import output
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 from benchmark.errors import NotFoundError
+from benchmark.matrix.cell import Cell
 from benchmark.reporting.predictions.stored_predictions import Predictions
 
 MOST_CONFUSED = 1000
@@ -64,7 +65,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         runs = all_runs(opened)
         chosen = _choose(detail.results, machine, detail.cell["cell_id"])
         predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
-    run = runs.get(chosen["run_id"], {}) if chosen else {}
+    cell, run = cell_of(detail.cell), runs.get(chosen["run_id"], {}) if chosen else {}
     epochs = _of(detail.epochs, chosen)
     attempts = _of(detail.attempts, chosen)
     # what ran on a node of a cluster did not run on the computer of its run
@@ -78,7 +79,9 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     }
     return {
         "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
-        "settings": cell_settings(cell_of(detail.cell)),
+        "settings": cell_settings(cell),
+        "model": _model_of(cell),
+        "code": _code_of(cell),
         "execution": chosen,
         "attempts": attempts,
         "epochs": epochs,
@@ -94,6 +97,25 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         ],
         "executions": detail.executions,
     }
+
+
+def _model_of(cell: Cell) -> dict[str, Any]:
+    """The architecture and its parameters; of a command the program with its arguments."""
+    from benchmark.matrix.settings import json_value
+
+    parts = {name: json_value(value) for name, value in cell.architecture.parameters}
+    program = {"command": list(cell.architecture.command)} if cell.architecture.command else {}
+    return {"architecture": cell.architecture.name, **parts, **program}
+
+
+def _code_of(cell: Cell) -> dict[str, str]:
+    """What the user's own code is known by, as it is in the cell's id: the sha256 of files, or a package with its version."""
+    known = {"model": cell.architecture.code, "dataset": cell.data.code}
+    for stage in cell.stages:
+        name = stage.loss if isinstance(stage.loss, str) else dict(stage.loss)["kind"]
+        known |= {f"loss {name}": stage.loss_code, **{f"callback {name}": code for name, code in stage.callback_codes}}
+    known |= {f"metric {name}": code for name, code in cell.metric_codes}
+    return {name: code for name, code in known.items() if code}
 
 
 def _of_classes(predictions: Predictions | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from benchmark.cli.cell_names import short_id
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import Column
 from benchmark.cli.texts.sparkline import sparkline
+from benchmark.matrix.script_command import typed
 from benchmark.status import with_cause
 from benchmark.text import headline, printable
 
@@ -92,6 +93,9 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
     else:
         output.write_line(_outcome(execution))
     _pairs("settings", record["settings"])
+    # one value each, whereas a list among settings has one for each stage
+    _pairs("model", {name: _joined(name, value) for name, value in record["model"].items()})
+    _pairs("code", record["code"])
     if cell.get("parent_cell_id"):
         output.write_line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
     if execution is not None:
@@ -135,6 +139,12 @@ def _section(title: str) -> None:
 def _pairs(title: str, values: Mapping[str, Any]) -> None:
     """Names and values; what is not known is left out."""
     _list(title, [(key, _readable(key, value)) for key, value in values.items() if value is not None])
+
+
+def _joined(name: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return typed(value) if name == "command" else ", ".join(_readable(name, each) for each in value)
 
 
 def _list(title: str, pairs: Sequence[tuple[str, str]]) -> None:

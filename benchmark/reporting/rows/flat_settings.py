@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
 from benchmark.matrix.identity import with_lists
+from benchmark.matrix.script_command import typed
 from benchmark.matrix.settings import SEEDS, common_or_list
 
 CODES = ("data_code", "model_code", "loss_code", "callback_codes", "metric_codes")
@@ -21,7 +20,6 @@ NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_l
 
 _DIGITS = 8
 _LONGEST_COMMAND = 40
-_PLAIN_WORD = re.compile(r"[\w@%+=:,./{}-]+")
 _SCALARS = (str, int, float, bool, type(None))
 
 COLUMNS = (
@@ -66,8 +64,8 @@ def _program(architecture: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _command_text(command: Iterable[str]) -> str:
-    """A command as it is typed, with its braces; of a long one the beginning, and a digest that tells it from others."""
-    text = " ".join(word if _PLAIN_WORD.fullmatch(word) else shlex.quote(word) for word in command)
+    """A command as it is typed; of a long one the beginning, and a digest that tells it from others."""
+    text = typed(command)
     if len(text) <= _LONGEST_COMMAND:
         return text
     return f"{text[: _LONGEST_COMMAND - _DIGITS - 2].rstrip()}… {sha256_of(text.encode())[:_DIGITS]}"
