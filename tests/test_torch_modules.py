@@ -245,6 +245,12 @@ def test_what_is_wrong_with_a_module_is_said_with_the_cure(answers, name, words)
 
 @needs_torch
 @pytest.mark.tf
+def test_one_logit_for_two_classes_is_told_how_to_become_two(answers):
+    assert "expected logits of shape (4, 2), one for each class, found (4,); of one logit z" in answers["single"]
+
+
+@needs_torch
+@pytest.mark.tf
 @pytest.mark.exhaustive
 def test_a_module_comes_to_the_same_bits_again_killed_or_not(tmp_path):
     data = prepare("digits", 16, "grey", tmp_path / "cache")

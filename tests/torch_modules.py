@@ -18,6 +18,7 @@ from training_cells import DIGITS, cell, stage
 
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture
+from benchmark.training.networks.module_checks import check_logits
 from benchmark.training.networks.network import build_network
 from benchmark.training.networks.plugin_models import PluginError
 from benchmark.training.process.plugin_code import naming_plugin_line
@@ -175,6 +176,15 @@ def errors():
     return told
 
 
+def single():
+    """What is said of one logit for two classes."""
+    try:
+        check_logits(torch.zeros(4), 4, 2, "my.py")
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
 def evidence():
     explainer = ModuleExplainer(built("good"))
     found = explainer.explain(IMAGES[0], lambda _: [3])
@@ -183,6 +193,8 @@ def evidence():
 
 
 if __name__ == "__main__":
-    answers = {one.__name__: one() for one in (parts, plain_loop, buffers, half, decayed, errors, evidence, grown)}
+    answers = {
+        one.__name__: one() for one in (parts, plain_loop, buffers, half, decayed, errors, single, evidence, grown)
+    }
     answers["graphs"] = {name: compared(name) for name in ("half", "strange")}
     sys.stdout.write(f"\n{json.dumps(answers)}\n")

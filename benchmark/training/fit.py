@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark import faults
+from benchmark import faults, units
 from benchmark.errors import DataError
 from benchmark.events import CheckpointFailed, EpochFinished, Event, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
@@ -328,10 +328,11 @@ class Trainer:
                     f"{own.place}: expected a finite number of {own.name}, which is monitored, in epoch {len(self.history) + 1}, "
                     f"found none for the {len(self._images.validation)} validation images; return one, or monitor another metric"
                 )
+            is_source = self._cell.data.validation == "source"
+            cure = "add some to that split" if is_source else "take more train_examples or a larger validation_fraction"
             raise DataError(
-                f"{undefined[0]} is monitored and not defined on these {len(self._images.validation)} validation images: "
-                "it needs images of every class; take more train_examples or a larger validation_fraction, or monitor "
-                "another metric"
+                f"{undefined[0]} is monitored and not defined on {units.plural(len(self._images.validation), 'validation image')}: "
+                f"it needs images of every class; {cure}, or monitor another metric"
             )
         return metrics
 

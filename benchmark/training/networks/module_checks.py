@@ -120,10 +120,12 @@ def check_logits(logits: Any, images: int, classes: int, place: str) -> None:
             f"{place}: expected `forward` to return logits, a tensor [{images}, {classes}], found {kind}; return the one "
             "tensor that tells the classes apart"
         )
-    if tuple(logits.shape) != (images, classes):
+    if (shape := tuple(logits.shape)) != (images, classes):
+        is_single = classes == 2 and shape in {(images, 1), (images,)}
+        single = "of one logit z for two classes make two: torch.stack([torch.zeros_like(z), z], -1) of z [n]"
         raise PluginError(
-            f"{place}: expected logits of shape ({images}, {classes}), one for each class, found {tuple(logits.shape)}; "
-            "the function is given `num_classes`"
+            f"{place}: expected logits of shape ({images}, {classes}), one for each class, found {shape}; "
+            f"{single if is_single else 'the function is given `num_classes`'}"
         )
 
 
