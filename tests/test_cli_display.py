@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from benchmark.cli.progress.board import Board
+from benchmark.cli.progress.fitting import cut_apart
 from benchmark.cli.progress.frame import Paper, frame
 from benchmark.cli.progress.live_display import LiveDisplay
 from benchmark.cli.progress.machine_text import machine_text
@@ -283,6 +284,13 @@ def test_names_that_are_too_long_keep_both_ends(board):
     board.begin(plan_of(one, axes=("model", "seed")), (), lambda: None)
     board.start(one)
     assert re.match(r"a_model\w+\.\.\.\w+ seed 0  starting TensorFlow$", drawn(board, 60).split("\n")[0])
+
+
+def test_names_that_would_look_alike_show_what_differs():
+    names = [f"digits simple_cnn {name} seed {seed} rate=0.1" for name, seed in (("scratch", 0), ("regularized", 1))]
+    assert cut_apart(names, 20) == ["scratch seed 0", "regularized seed 1"]
+    assert cut_apart(names, 60) == names
+    assert cut_apart([*names, "x"], 20) == ["digits si...rate=0.1", "digits si...rate=0.1", "x"]
 
 
 def test_more_cells_than_lines_are_counted(board):

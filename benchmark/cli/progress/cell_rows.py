@@ -9,7 +9,7 @@ from rich.text import Text
 
 from benchmark import units
 from benchmark.cli.progress.board import RunningCell
-from benchmark.cli.progress.fitting import cut, cut_middle, padded, width_of
+from benchmark.cli.progress.fitting import cut, cut_apart, padded, width_of
 from benchmark.events import EpochFinished
 from benchmark.matrix.cell import Cell
 
@@ -66,9 +66,9 @@ def cell_rows(
     if has_heading:
         texts = [padded("cell", names)[:names], *(padded(each.title, each.width, right=True) for each in columns)]
         lines.append(Text(GAP.join(texts).rstrip(), style="dim"))
-    for number, cell in enumerate(shown):
-        name = padded(cut_middle(shown_as(cell.names), names), names)
-        lines.append(_row(cell, name, columns, number, width, shown_as))
+    short = cut_apart([shown_as(each.names) for each in shown], names)
+    for number, (cell, name) in enumerate(zip(shown, short, strict=True)):
+        lines.append(_row(cell, padded(name, names), columns, number, width, shown_as))
     return lines, len(shown)
 
 
