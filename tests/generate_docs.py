@@ -71,6 +71,8 @@ def _row(option: click.Option, context: click.Context) -> str:
     value = "" if option.is_flag or option.count else f" `{_escaped(option.make_metavar(context).strip('[]'))}`"
     variable = f" Environment: `{option.envvar}`." if option.envvar else ""
     default = option.get_default(context)
+    if default is False and option.secondary_opts:
+        default = option.secondary_opts[0]
     shown = f"`{default}`" if option.show_default and default not in {None, ()} else ""
     help_text = re.sub(r"\s*\[default: (.*?)\]", "", option.help or "")
     implied = re.search(r"\[default: (.*?)\]", option.help or "")

@@ -86,6 +86,13 @@ def test_where_nothing_is_judged_no_winner_is_named():
     assert "`bench compare A B`" in last.at_terminal
 
 
+def test_rows_without_a_value_are_not_among_those_that_have_the_mean():
+    rows = [row(test=0.9, changes={"batch_size": size}) for size in (32, 64)]
+    assert answer_of(rows)[1] == "Mean test accuracy is 0.9000, n=1, in both rows."
+    rows.append(row(test=None, status="failed", cause="oom", changes={"batch_size": 128}))
+    assert answer_of(rows)[1] == "Mean test accuracy is 0.9000, n=1, in both rows with a value."
+
+
 def test_one_sentence_is_over_all_transfer_tables():
     report = report_of(transfers(GAINS))
     counts = Counter(verdicts(report, "transfer"))

@@ -174,7 +174,8 @@ def _range(
         alone = ", so without an interval" if low.half_width is None else ""
         return f"{metric.title} is {figure(low, metric)}{alone}{where}"
     if figures(low, high, metric) == figure(low, metric):
-        return f"mean {metric.title} is {figure(low, metric)}, in {all_of(len(known), 'row')}"
+        with_one = " with a value" if len(known) < len(groups) else ""
+        return f"mean {metric.title} is {figure(low, metric)}, in {all_of(len(known), 'row')}{with_one}"
     texts = [f"{figure(value, metric)} ({name_in(group, names, varying)})" for group, value in (known[0], known[-1])]
     return f"mean {metric.title} is {listed(texts) if len(known) == 2 else f'from {texts[0]} to {texts[1]}'}"
 
