@@ -12,14 +12,16 @@
 # %% [markdown]
 # # A first look at recorded results
 #
-# A notebook as a plain script: Jupyter opens it with [Jupytext](https://jupytext.readthedocs.io), VS Code and PyCharm as it
-# is, and `python docs/notebook.py` runs it. It reads `results.sqlite` in the working folder, or the database that `BENCH_DB`
-# names: in a new clone those are the reference results of the default matrix.
+# `notebook.ipynb` and the plain script `notebook.py`, which VS Code and PyCharm show as a notebook, are the same. Name a database
+# of yours, or look at that of the clone: the reference results of the default matrix, as long as you have run nothing there.
 
 # %%
+from pathlib import Path
+
 import benchmark
 
-report = benchmark.report()
+db = "results.sqlite" if Path("results.sqlite").exists() else "../results.sqlite"
+report = benchmark.report(db)
 report  # as `bench report` writes it
 
 # %% [markdown]
@@ -36,7 +38,7 @@ summary[columns].sort_values("test_accuracy_mean", ascending=False)
 # Ask for a verdict, do not read it off two means: pairs of seeds, corrected for the number of comparisons.
 
 # %%
-comparison = benchmark.compare("strategy=scratch", "strategy=regularized")
+comparison = benchmark.compare("strategy=scratch", "strategy=regularized", db)
 print(comparison.attrs["verdict"])
 comparison[["metric", "a_cells", "b_cells", "difference", "low", "high", "adjusted_p", "verdict"]]
 
@@ -46,11 +48,11 @@ comparison[["metric", "a_cells", "b_cells", "difference", "low", "high", "adjust
 # One row for each execution. `group` is the row of the report that it is part of: what may be averaged.
 
 # %%
-results = benchmark.results(machine=report.machine, groups=True)
+results = benchmark.results(db, machine=report.machine, groups=True)
 results.groupby("group", observed=True)["test_accuracy"].agg(["mean", "std", "count"])
 
 # %%
-history = benchmark.history(select="dataset=digits", machine=report.machine, latest=True)
+history = benchmark.history(db, select="dataset=digits", machine=report.machine, latest=True)
 last = history.sort_values("epoch").groupby("execution_id").tail(1)
 (last["train_accuracy"] - last["val_accuracy"]).describe()  # how much better on what it was trained on
 
@@ -59,7 +61,7 @@ last = history.sort_values("epoch").groupby("execution_id").tail(1)
 
 # %%
 asked = "dataset=digits,model=simple_cnn,strategy=scratch"
-predictions = benchmark.predictions(select=asked, machine=report.machine, latest=True, class_names=True)
+predictions = benchmark.predictions(db, select=asked, machine=report.machine, latest=True, class_names=True)
 tested = predictions[predictions["split"] == "test"]
 tested.pivot_table(
     index="label_name", columns="predicted_name", values="image", aggfunc="count", fill_value=0, observed=True
@@ -74,5 +76,5 @@ tested.pivot_table(
 from matplotlib import pyplot as plt  # noqa: E402
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-benchmark.learning_curves(select="dataset=digits,model=resnet18", axes=left).set_title("resnet18 on digits")
-benchmark.accuracy_by_time(select="dataset=digits", axes=right).set_title("digits")
+benchmark.learning_curves(db, select="dataset=digits,model=resnet18", axes=left).set_title("resnet18 on digits")
+benchmark.accuracy_by_time(db, select="dataset=digits", axes=right).set_title("digits")

@@ -17,6 +17,7 @@ import click
 from benchmark.cli.main import bench
 from benchmark.matrix.json_schema.document_schema import schema_text
 from benchmark.reporting import report_schema
+from tests.generate_notebook import notebook_text
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "commands"
@@ -37,6 +38,7 @@ def pages() -> dict[Path, str]:
             found[path] = REGION.sub(lambda region: region[1] + TABLES[region["name"]]() + region[3], text)
     found[ROOT / "docs" / "matrix.schema.json"] = schema_text()
     found[ROOT / "docs" / "report.schema.json"] = report_schema.schema_text()
+    found[ROOT / "docs" / "notebook.ipynb"] = notebook_text()
     found[ROOT / "docs" / "api.md"] = "\n".join([NOTE, *api_page()])
     return found
 

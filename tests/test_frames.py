@@ -267,7 +267,15 @@ def test_a_notebook_shows_a_report_as_a_harmless_page(db):
     assert "<b>" not in shown
     assert "&lt;b&gt;" in shown
     assert "<style" not in shown
-    assert "summary" in repr(report).lower()
+
+
+def test_a_notebook_is_given_a_report_as_text_and_shows_nothing_beside(db, monkeypatch):
+    report = benchmark.report(db)
+    outside = repr(report)
+    # what rich asks in Jupyter; it would import IPython, which is not there, and show each line
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert repr(report) == outside
+    assert "summary" in outside.lower()
 
 
 def test_a_comparison_has_the_columns_and_verdicts_of_the_document(place, db):
@@ -415,10 +423,14 @@ def test_accuracy_by_time_leaves_the_settings_of_matplotlib_alone(db, monkeypatc
 def test_the_example_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     from matplotlib import pyplot as plt
 
+    # Jupyter starts in the folder of the notebook, below that of the database
+    (tmp_path / "docs").mkdir()
     shutil.copy(RESULTS, tmp_path / "results.sqlite")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path / "docs")
     names = {"__name__": "__main__"}
-    exec(compile((ROOT / "docs" / "notebook.py").read_text(encoding="utf-8"), "notebook.py", "exec"), names)
+    for cell in json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
     assert names["comparison"].attrs["verdict"] in {"better", "worse", "not resolved", "equivalent"}
     assert names["left"].lines
     assert names["right"].get_legend() is not None

@@ -36,6 +36,8 @@ def render(report: Report, page: Page) -> str:
         file=stream,
         width=max(page.width, NARROWEST),
         force_terminal=page.color,
+        # in a notebook rich would show each line by itself, and write nothing here
+        force_jupyter=False,
         color_system="standard" if page.color else None,
         no_color=not page.color,
         markup=False,
