@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 FOLDER_MAY_IMPORT = {
     "catalog.source_files": "",
     "matrix.recipes": "cell problems values",
-    "matrix.reading": "plan problems report_spec script_command selection settings values",
+    "matrix.reading": "plan problems recipes report_spec script_command selection settings values",
     "matrix.json_schema": "plan problems reading recipes settings values",
     "matrix.planning": "cell identity plan problems reading recipes script_command selection settings speed_key",
     "results.schema": "",

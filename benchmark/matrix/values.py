@@ -6,7 +6,6 @@ pairs or the frozen values of `cell.py`. A boolean is never taken for a number.
 
 from __future__ import annotations
 
-import keyword
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -141,7 +140,7 @@ def pattern(regex: str, expected: str) -> Checked:
     """A text that matches a regular expression."""
     return Checked(
         expected,
-        lambda value: value if _is_text(value) and re.fullmatch(regex, value) else INVALID,
+        lambda value: value if is_text(value) and re.fullmatch(regex, value) else INVALID,
         schema={"type": "string", "pattern": f"^({regex})$"},
     )
 
@@ -150,12 +149,13 @@ def printable_text(expected: str) -> Checked:
     """A text that is kept as it is, such as one with a path in it."""
     return Checked(
         expected,
-        lambda value: value if _is_text(value) and value and value.isprintable() else INVALID,
+        lambda value: value if is_text(value) and value and value.isprintable() else INVALID,
         schema={"type": "string", "minLength": 1, "maxLength": TEXT_LIMIT},
     )
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether a value is a text of at most `TEXT_LIMIT` characters."""
     return isinstance(value, str) and len(value) <= TEXT_LIMIT
 
 
@@ -243,67 +243,6 @@ class Name:
         if not reason:
             return normal_name(value)
         return problems.add(path, reason, value)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A keyword argument of a user's own function: a plain value, or a list of these, in lists up to three deep."""
-
-    name: str
-    expected: str = "a number, a text, true, false, or a list of these"
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in {"input_shape", "num_classes"}:
-            return problems.add(path, "the name of a keyword argument other than input_shape and num_classes")
-        read = _argument(value, 3)
-        if read is INVALID:
-            problems.add(path, self.expected, value)
-        return read
-
-
-def _argument(value: Any, depth: int) -> Any:
-    if isinstance(value, list) and depth:
-        items = tuple(_argument(item, depth - 1) for item in value)
-        return INVALID if INVALID in items else items
-    if isinstance(value, float):
-        return value + 0.0 if math.isfinite(value) else INVALID
-    fits = isinstance(value, str | bool) or (is_integer(value) and abs(value) <= LARGEST_INTEGER)
-    return value if fits else INVALID
-
-
-@dataclass(frozen=True)
-class CommandKey:
-    """A key of a model with a command: a plain value as `Parameter` takes it, for the braces of the command."""
-
-    name: str
-    expected: str = "a number, a text, true, false, or a list of these"
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if re.fullmatch(r"[\w-]+", self.name) is None:
-            return problems.add(path, "a key of letters, digits, _ and -, which braces in the command can name")
-        read = _argument(value, 3)
-        if read is INVALID or "\0" in str(value):
-            problems.add(path, self.expected, value)
-        return read
-
-
-def _words(value: Any) -> Any:
-    texts = value if isinstance(value, list) else []
-    fits = texts and all(_is_text(text) and "\0" not in text for text in texts) and texts[0]
-    return tuple(texts) if fits and len(texts) <= 1000 else INVALID
-
-
-COMMAND = Checked(
-    'a list of texts, program and arguments, such as ["python", "train.py"]',
-    _words,
-    schema={
-        "type": "array",
-        "items": {"type": "string", "maxLength": TEXT_LIMIT},
-        "prefixItems": [{"type": "string", "minLength": 1}],
-        "minItems": 1,
-        "maxItems": 1000,
-    },
-)
 
 
 @dataclass(frozen=True)

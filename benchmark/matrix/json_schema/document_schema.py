@@ -26,8 +26,9 @@ from benchmark.matrix.reading.definitions import OWN_KEYS, SOURCE_FORMS, SOURCE_
 from benchmark.matrix.reading.library import builtin_definitions
 from benchmark.matrix.reading.plugins import KINDS
 from benchmark.matrix.reading.report_keys import METRICS
+from benchmark.matrix.recipes.own_arguments import COMMAND
 from benchmark.matrix.settings import SETTINGS, STAGE_SETTINGS, Setting
-from benchmark.matrix.values import BOOLEAN, COMMAND, Choice, Number
+from benchmark.matrix.values import BOOLEAN, Choice, Number
 
 _GLOB: Schema = {"type": "string", "pattern": "[*?\\[]"}
 

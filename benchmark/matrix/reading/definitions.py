@@ -16,18 +16,16 @@ from benchmark.catalog.facts import OWN_ARGUMENTS
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
 from benchmark.matrix.reading.validation_split import check_validation_split, single_values
 from benchmark.matrix.reading.weight_origins import WEIGHTS
+from benchmark.matrix.recipes.own_arguments import COMMAND, CommandKey, Parameter
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
 from benchmark.matrix.values import (
     BOOLEAN,
     COLOR,
-    COMMAND,
-    CommandKey,
     Integer,
     Kind,
     ListOf,
     Name,
     Number,
-    Parameter,
     printable_text,
 )
 

@@ -1,1 +1,1 @@
-"""Settings with forms of their own: augmentations, callbacks, losses, optimizers, patience, schedules."""
+"""Settings with forms of their own: arguments, augmentations, callbacks, losses, optimizers, patience, schedules."""

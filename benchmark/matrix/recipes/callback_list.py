@@ -8,7 +8,8 @@ from typing import Any
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.cell import Parameters
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, name_problem
-from benchmark.matrix.values import Parameter, items_of
+from benchmark.matrix.recipes.own_arguments import Parameter
+from benchmark.matrix.values import items_of
 
 
 @dataclass(frozen=True)
