@@ -131,7 +131,7 @@ ENDS: dict[str, tuple[str, str | None, str]] = {
     "unknown_key": ("failed", "protocol", "found 'trian_loss'"),
     "percent": ("failed", "protocol", "train_accuracy: expected a fraction from 0 to 1, found 98.2"),
     "out_of_order": ("failed", "protocol", "expected the number 2, found 3"),
-    "goes_on_from_nothing": ("failed", "protocol", r"there are 0\), found 3"),
+    "goes_on_from_nothing": ("failed", "protocol", "epoch: expected the number 1, .* of the 0 .* found 4"),
     "twice": ("failed", "protocol", "nothing after the line finish, found finish"),
     "after_the_end": ("failed", "protocol", "nothing after the line finish, found epoch"),
     "shape": ("failed", "protocol", r"shape \(20, 10\), .* found \(19, 10\)"),

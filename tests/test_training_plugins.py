@@ -75,6 +75,10 @@ FAULTS = {
             "got an unexpected keyword argument 'num_classes'; add the parameter"
         ),
     ),
+    "lacking argument": (
+        "def net(input_shape, num_classes, width): ...\n",
+        "missing a required argument: 'width'; write it in the definition of the model",
+    ),
     "nothing": ("def net(**_):\n    pass\n", "my.py:1: expected a keras.Model to be returned, found NoneType"),
     "inside": ("def net(**_):\n    x = 1\n    return 1 / (x - 1)\n", "my.py:3: ZeroDivisionError: division by zero"),
     "exit": ("import sys\ndef net(**_):\n    sys.exit('enough')\n", "my.py:3: SystemExit: enough"),
@@ -86,6 +90,14 @@ FAULTS = {
     "two outputs": (
         GOOD.replace("keras.Model(images, ", "keras.Model(images, 2 * [").replace('"classes")(x))', '"classes")(x)])'),
         "my.py:5: expected a model with one output, found list",
+    ),
+    "two inputs": (
+        (
+            "import keras\ndef net(input_shape, num_classes):\n    x, y = keras.Input(input_shape), keras.Input((num_classes,))\n"
+            "    z = keras.layers.Dense(num_classes)(keras.layers.Flatten()(x))\n"
+            "    return keras.Model([x, y], keras.layers.Softmax()(z + y))\n"
+        ),
+        "a model takes the images alone: give it one input",
     ),
     "logits": (
         GOOD.replace('activation="softmax", ', ""),

@@ -169,6 +169,7 @@ _CURES = {
     "does not require grad and does not have a grad_fn": _NO_GRADIENT,
     "Object ModuleLayer was created": "a module of PyTorch is no model that Keras can save; bench keeps its weights",
     "'NoneType' object has no attribute 'experiment'": "a module has no logger here: leave it out, or run your script as a command",
+    "is not connected to `inputs`": "a model takes the images alone: give it one input",
     "does not have a deterministic implementation": "set deterministic = false for this cell",
     "torchvision::nms does not exist": "the installed torchvision was built for another PyTorch; install a pair of one "
     "release from one index, see `bench doctor`",

@@ -213,8 +213,14 @@ class EpochCount:
         Raises:
             ScriptProtocolError: No such epoch was ever reported.
         """
+        first = line.epoch or 1
+        if not self.begun and first - 1 > self.earlier + self.is_again:
+            raise ScriptProtocolError(
+                f"epoch: expected the number 1, or that after one of the {self.earlier} that earlier attempts have reported, "
+                f"found {first}"
+            )
         if not self.begun:
-            self.resume(max((line.epoch or 1) - 1, 0))
+            self.resume(max(first - 1, 0))
 
     def follow(self, line: EpochLine) -> None:
         """Takes in an epoch.
