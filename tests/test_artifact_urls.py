@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_workplace import Workplace
 from simulated_cluster import Cluster, begun, stand_ins
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from benchmark.errors import BenchError
 from benchmark.results.artifacts.artifact_store import ArtifactStore
@@ -348,7 +348,7 @@ class TestOnNodes:
         stand_ins(cluster)[0].signal(signal.SIGKILL)
         wait_until(lambda: cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
         gate.touch()
-        assert run.wait(120) == 0, cluster.log
+        assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
         (resumed,) = cluster.rows("SELECT resumed_from_epoch FROM attempt WHERE number = 2")
         assert resumed[0] in {1, 2}
         digests = cluster.place.document("query", "SELECT cell_id, digest FROM results", "--db", "home.sqlite")
@@ -364,7 +364,7 @@ class TestOnNodes:
         run = cluster.start("--artifacts", bucket.url, BENCH_FAKE_GATE=f"5:{gate}")
         begun(cluster, 2)
         gate.touch()
-        assert run.wait(120) == 0, cluster.log
+        assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
         assert {node for (node,) in cluster.rows("SELECT node FROM attempt")} == {"node-1", "node-2"}
         assert cluster.rows("SELECT count(DISTINCT seconds) FROM epoch WHERE epoch <= 3") == [(3,)]
         assert not any(name.startswith("stages/") for name in bucket.names())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_workplace import Workplace
 from simulated_cluster import CHAINED, Cluster, begun, digests_at_home, parent_of, pids, stand_ins
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from benchmark.results.store.database import open_database
 
@@ -62,13 +62,14 @@ def test_a_run_that_was_stopped_for_longer_than_the_lease_takes_nobody_for_lost(
     gate.touch()
     time.sleep(6)
     run.send_signal(signal.SIGCONT)
-    assert run.wait(120) == 0, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
     assert cluster.digests() == at_home
     assert cluster.rows("SELECT count(*) FROM attempt") == [(len(at_home),)]
 
 
 def test_agents_of_a_killed_run_that_live_on_are_fenced_off_by_the_next_at_once(cluster, gate, at_home):
-    run = cluster.start("--lease", "8s", BENCH_FAKE_GATE=f"2:{gate}")
+    # a lease that is longer than a test waits
+    run = cluster.start("--lease", "600s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
     # the process that would tell the agents that their run is gone
     engine = process_of(cluster, run, "engine_process")
@@ -78,11 +79,9 @@ def test_agents_of_a_killed_run_that_live_on_are_fenced_off_by_the_next_at_once(
     run.wait()
     second = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
     wait_until(lambda: cluster.rows("SELECT 1 FROM run WHERE run_id = 2"), "the second run has begun")
-    begun_at = time.monotonic()
     wait_until(lambda: not {agent.agent for agent in old} & set(cluster.processes()), "the old agents are gone")
-    assert time.monotonic() - begun_at < 8
     gate.touch()
-    assert second.wait(120) == 0, cluster.log
+    assert second.wait(PATIENCE_SECONDS) == 0, cluster.log
     os.kill(engine, signal.SIGCONT)
     assert cluster.digests() == at_home
     assert cluster.rows("SELECT count(*) FROM attempt WHERE run_id = 1 AND state != 'abandoned'") == [(0,)]
@@ -91,7 +90,7 @@ def test_agents_of_a_killed_run_that_live_on_are_fenced_off_by_the_next_at_once(
 
 @pytest.mark.parametrize("victim", ["agent", "template"])
 def test_a_node_whose_agent_or_template_is_killed_works_on(cluster, gate, at_home, victim):
-    run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
+    run = cluster.start("--lease", "600s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
     node = stand_ins(cluster)[0]
     templates = [
@@ -99,14 +98,12 @@ def test_a_node_whose_agent_or_template_is_killed_works_on(cluster, gate, at_hom
         for pid in node.processes()
         if parent_of(pid) == node.agent and b"template" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
-    struck = time.monotonic()
     os.kill(node.agent if victim == "agent" else templates[0], signal.SIGKILL)
     if victim == "agent":
         wait_until(lambda: cluster.rows("SELECT 1 FROM attempt WHERE state = 'abandoned'"), "its cells are taken back")
-        assert time.monotonic() - struck < 10
         wait_until(lambda: cluster.log.count(" is ready") == 3, "it has another agent")
     gate.touch()
-    assert run.wait(120) == 0, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
     assert cluster.digests() == at_home
 
 
@@ -117,7 +114,7 @@ def test_nodes_that_cannot_write_artifacts_any_more_say_so_and_the_next_run_goes
     moved = artifacts.rename(artifacts.with_name("moved"))
     artifacts.write_text("in the way")
     gate.touch()
-    assert run.wait(120) in {3, 4}, cluster.log
+    assert run.wait(PATIENCE_SECONDS) in {3, 4}, cluster.log
     assert "results.artifacts" in cluster.log
     assert "no node of the cluster is left" in cluster.log
     wait_until(lambda: not cluster.processes(), "nothing of the run lives")
@@ -135,7 +132,7 @@ def test_a_node_whose_disk_is_full_leaves_and_its_cells_go_on_elsewhere(cluster,
     begun(cluster, 2)
     wait_until(lambda: point != "stage:1" or cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
     gate.touch()
-    assert run.wait(120) == 0, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
     assert "leaves: OSError: [Errno 28] No space left on device. Make room on it" in cluster.log
     assert cluster.digests() == at_home
     assert cluster.rows("SELECT count(*) FROM node") == [(2,)]
@@ -156,7 +153,7 @@ def test_a_server_that_stands_still_for_longer_than_the_lease_makes_nobody_lost(
         if number == signal.SIGSTOP:
             time.sleep(6)
     gate.touch()
-    assert run.wait(120) == 0, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
     assert cluster.digests() == at_home
     assert cluster.rows("SELECT count(*) FROM attempt") == [(len(at_home),)]
 

@@ -157,13 +157,13 @@ def test_a_node_for_which_no_cell_is_left_is_let_go_and_taken_again_for_the_cell
         agent.ready()
         agent.begin(next(agent.orders()))
         has_cell.set()
-        assert has_left.wait(60)
+        assert has_left.wait(PATIENCE_SECONDS)
         return "it was killed by SIGKILL"
 
     def leave_once(agent: Agent) -> str:
         if has_left.is_set():
             return work(agent)
-        assert has_cell.wait(60)
+        assert has_cell.wait(PATIENCE_SECONDS)
         agent.ready()
         assert list(agent.orders()) == []
         has_left.set()

@@ -83,7 +83,7 @@ def test_a_node_that_hangs_loses_its_cells_and_writes_nothing_when_it_wakes(clus
     before = cluster.rows("SELECT * FROM attempt ORDER BY attempt_id"), cluster.rows("SELECT * FROM epoch")
     hung.signal(signal.SIGCONT)
     wait_until(lambda: hung.agent not in cluster.processes())
-    assert run.wait(120) == 0, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 0, cluster.log
     assert (cluster.rows("SELECT * FROM attempt ORDER BY attempt_id"), cluster.rows("SELECT * FROM epoch")) == before
     assert cluster.digests() == at_home
 
@@ -108,7 +108,7 @@ def test_ctrl_c_saves_states_on_all_nodes_and_ends_all_agents(cluster, at_home, 
     run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
     run.send_signal(signal.SIGINT)
-    assert run.wait(60) == 130, cluster.log
+    assert run.wait(PATIENCE_SECONDS) == 130, cluster.log
     assert not cluster.processes()
     assert cluster.rows("SELECT DISTINCT state FROM attempt") == [("interrupted",)]
     gate.touch()
@@ -126,7 +126,7 @@ def test_a_second_run_of_the_database_is_refused_at_once(cluster, tmp_path):
     assert second.returncode == 75
     assert "another bench run" in second.stderr
     gate.touch()
-    assert run.wait(120) == 0
+    assert run.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_file_as_database_is_refused_before_anything_is_started(tmp_path, target):

@@ -143,11 +143,12 @@ class Interrupter(Listener):
 
 def test_children_of_an_interrupted_parent_wait_for_it_and_start_from_its_weights(place, monkeypatch):
     clean = undisturbed(place.folder / "undisturbed", FAMILY)
-    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.1")
+    # the parent has not ended when it is told to
+    monkeypatch.setenv("BENCH_FAKE_GATE", f"2:{place.folder / 'never'}")
     summary = place.run(FAMILY, Interrupter())
     assert summary.exit_code == 143
     assert summary.counts == {"interrupted": 1, "pending": 2}
-    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.002")
+    monkeypatch.delenv("BENCH_FAKE_GATE")
     assert place.run(FAMILY).exit_code == 0
     assert place.digests() == clean
 

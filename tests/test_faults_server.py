@@ -187,8 +187,15 @@ class TestAway:
     ):
         monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
         monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 0.5)
+        gate = tmp_path / "gate"
+        monkeypatch.setenv("BENCH_FAKE_GATE", f"3:{gate}")
+
+        def cut():
+            proxy.cut()
+            gate.touch()
+
         with pytest.raises(ServerError, match="the server does not answer") as caught:
-            run_cells(proxy.url(target), tmp_path, CELLS, Struck(proxy.cut, epoch=2))
+            run_cells(proxy.url(target), tmp_path, CELLS, Struck(cut, epoch=2))
         assert caught.value.exit_code == 4
         monkeypatch.delenv("BENCH_FAKE_EPOCH_SECONDS")
         summary, _ = run_cells(target, tmp_path, CELLS)

@@ -15,6 +15,7 @@ from scheduling_runs import Listener, Place
 
 from benchmark.events import StagesTaken, StageStarted, StageStored
 from benchmark.files import sha256_of
+from benchmark.machine import cpu_cores
 from benchmark.scheduling.decisions.queue import CellQueue
 from benchmark.scheduling.decisions.shared_stages import SharedStages
 
@@ -79,6 +80,7 @@ def test_a_stage_that_cells_have_in_common_is_trained_once_and_the_numbers_stay_
     assert place.rows("select count(*) from execution where resumed") == [(0,)]
 
 
+@pytest.mark.skipif(cpu_cores() < 2, reason="on one core one cell runs at a time")
 def test_cells_wait_for_who_trains_their_stage_and_others_pass_them_by(place, monkeypatch):
     monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.1")
     place.run([TWO, FROZEN, STRANGER], jobs=2, listener=Order())
