@@ -192,7 +192,9 @@ def test_ids_are_distinct_and_nothing_carries_a_style_or_a_handler(page, tree):
 
 def test_a_comparison_is_such_a_page_too(place):
     text = place.call("compare", "strategy=scratch", "strategy=regularized", "--format", "html").stdout
-    assert Tree(text).all("h1")[0][2] == "rehearsal <&>"
+    tree = Tree(text)
+    assert tree.all("h1")[0][2] == "rehearsal <&>"
+    assert {"machine", "measured", "runs", "bench", "Python"} <= {words for _, _, words in tree.all("dt")}
     assert text.index('class="answer"') < text.index("<table")
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmark.cli.cell_lookup import selected_results, stored_predictions
 from benchmark.cli.own_metrics import with_own_metrics
+from benchmark.cli.reports.report_page import page_head
 from benchmark.cli.reports.report_section import report_section
 from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.errors import UserError
 from benchmark.matrix.selection import parse_selection
 from benchmark.reporting.comparing.compare import Comparison, compare_selections
-from benchmark.reporting.page_content import PageContent
 from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import with_environment
 from benchmark.results.looks import looks
@@ -72,7 +73,8 @@ def recorded_comparison(
             selections=(a, b),
         )
     timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
-    names = [run["matrix_name"] for run in runs if run["run_id"] in comparison.report.runs and run["matrix_name"]]
-    head = PageContent(names[-1] if names else "")
+    compared = [run for run in runs if run["run_id"] in comparison.report.runs]
+    executions = set(itertools.chain(*comparison.executions))
+    head = page_head([row for row in (*first, *second) if row.get("execution_id") in executions], compared)
     report = replace(comparison.report, notes=(*comparison.report.notes, *notes, *timed), page=head)
     return replace(comparison, report=report)

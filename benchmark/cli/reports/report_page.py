@@ -22,7 +22,6 @@ from benchmark.reporting.html_page.cell_parts import (
     rows_of,
 )
 from benchmark.reporting.page_content import Mistakes, PageContent, Pairs
-from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.table import Report
 from benchmark.reporting.tables.shown import Shown
@@ -64,8 +63,9 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
     begun_in = {*report.runs, *(row.get("run_id") for row in rows)}
     # a run in which no cell has begun is the newest
     of_report = [run for number, run in runs.items() if number in begun_in] or list(runs.values())[-1:]
-    names = [run["matrix_name"] for run in of_report if run["matrix_name"]]
-    content = PageContent(names[-1] if names else "", _facts(groups, rows, of_report))
+    counts = Counter({str(Status.COMPLETED): sum(len(group.cells) for group in groups)})
+    counts.update(each.what for group in groups for each in group.missing)
+    content = page_head(rows, of_report, counts)
     if shown.options.tables:
         return replace(report, page=content)
     from benchmark.catalog.cache_lock import CacheUse
@@ -94,9 +94,21 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
     return replace(report, page=replace(content, columns=columns, cells=cells, pictures=pictures, undrawn=undrawn))
 
 
-def _facts(groups: Sequence[Group], rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> Pairs:
-    counts = Counter({str(Status.COMPLETED): sum(len(group.cells) for group in groups)})
-    counts.update(each.what for group in groups for each in group.missing)
+def page_head(
+    rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]], counts: Mapping[str, int] | None = None
+) -> PageContent:
+    """The head of a page: the name of the matrix, where and when results were measured, and with which versions.
+
+    Args:
+        rows: The executions that are shown.
+        runs: Their runs, oldest first.
+        counts: How many cells came to what.
+    """
+    names = [run["matrix_name"] for run in runs if run["matrix_name"]]
+    return PageContent(names[-1] if names else "", _facts(rows, runs, counts or {}))
+
+
+def _facts(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> Pairs:
     times = sorted(row[key] for row in rows for key in ("started_utc", "finished_utc") if row.get(key))
     backends = _listed(
         f"{row['backend']} {row['backend_version']}"
