@@ -49,7 +49,7 @@ def summary(shown: Shown) -> Part:
     ensembles, notes = requested_ensembles(shown.groups, shown.spec.ensemble, shown.load)
     if shown.options.ensembles:
         ensembles += seed_ensembles(shown.groups, shown.load)
-    if shown.baseline is not None and not any(group.strategy == shown.baseline for group in shown.groups):
+    if shown.groups and shown.baseline is not None and shown.baseline not in {each.strategy for each in shown.groups}:
         notes.append(f"Baseline {shown.baseline}: no cell of it in what is shown here.")
     return [summary_table(shown, ensembles)], notes
 

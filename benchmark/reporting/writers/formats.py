@@ -77,7 +77,9 @@ def render(
     # a writer is imported when it is called, so that one format does not wait for the libraries of another
     writer = import_module(f"benchmark.reporting.writers.{FORMATS[output_format].writer}")
     if not FORMATS[output_format].is_data:
-        report = replace(report, tables=tuple(map(for_people, report.tables)))
+        # a heading above nothing tells people nothing
+        told = (each for each in report.tables if each.rows or each.footnotes or each.notes)
+        report = replace(report, tables=tuple(map(for_people, told)))
     text: str = writer.render(report, Page(width, color, encoding))
     return text
 
