@@ -238,7 +238,7 @@ def test_a_node_that_ray_drains_saves_its_cells_which_go_on_elsewhere(runs, at_h
     wait_until(lambda: is_left(runs.cluster, drained.address), "the node has left")
     runs.gate.touch()
     assert run.wait(120) == 0, runs.cluster.log
-    assert f"node {drained.address} is taken away by the engine" in runs.cluster.log
+    assert f"node {drained.address} is removed by the engine" in runs.cluster.log
     runs.check(at_home)
     of_node = f"SELECT state, count(*) FROM attempt WHERE node = '{drained.address}' GROUP BY state"
     assert runs.cluster.rows(of_node) == [("interrupted", 2)]
