@@ -10,9 +10,8 @@ from typing import Any
 
 from benchmark import units
 from benchmark.catalog.channels import channels_of
-from benchmark.catalog.facts import SOURCES, prepared_size
-from benchmark.catalog.source_files.image_folders import class_content, class_folders, find_layout
-from benchmark.catalog.source_files.npz_headers import array_facts
+from benchmark.catalog.facts import prepared_size
+from benchmark.catalog.image_counts import image_counts
 from benchmark.errors import UserError
 
 LIMIT_VARIABLE = "BENCH_PREPARED_GIB"
@@ -81,28 +80,12 @@ def room_note(data: Any, folder: Path) -> str | None:
         UserError: `BENCH_PREPARED_GIB` is no number.
     """
     side = prepared_size(data.source, data.image_size)
-    reason = why_too_large((_image_count(data) or 0) * side * side * channels_of(data.color), folder)
+    counts = image_counts(data.source, getattr(data, "location", None), None, getattr(data, "labels_file", None))
+    images = counts.all if counts else 0
+    reason = why_too_large(images * side * side * channels_of(data.color), folder)
     return None if reason is None else decoded_later(data.source, reason)
 
 
 def decoded_later(source: str, reason: str) -> str:
     """The note on a dataset whose images are not kept decoded."""
     return f"{source}: its images stay compressed and are decoded while training, because decoded they {reason}"
-
-
-def _image_count(data: Any) -> int | None:
-    """How many images a source has, as far as can be said without opening any."""
-    facts = SOURCES.get(data.source)
-    if facts is not None:
-        return sum(map(sum, facts.examples(None).values()))
-    location = Path(getattr(data, "location", None) or "")
-    try:
-        if data.source.startswith("folder:"):
-            parts = find_layout(location)
-            folders = [folder for part in (parts.train, parts.test) if part for folder in class_folders(part).values()]
-            return sum(len(class_content(folder)[0]) for folder in folders)
-        if data.source.startswith("npz:"):
-            return sum(each.shape[0] for name, each in array_facts(location).items() if name.startswith("x"))
-    except (OSError, ValueError, IndexError):
-        return None  # said when the images are prepared
-    return None

@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from benchmark.catalog.backends import runs_commands, trains
-from benchmark.catalog.facts import ARCHITECTURES, SOURCES, architecture_facts, prepared_size
+from benchmark.catalog.facts import ARCHITECTURES, architecture_facts, prepared_size
+from benchmark.catalog.image_counts import ImageCounts, image_counts
+from benchmark.catalog.source_files.split_names import TEST_FRACTION
 from benchmark.matrix.cell import Cell, Data, Stage
 from benchmark.prediction_metrics import WHOLE_BYTES
 
@@ -23,8 +26,8 @@ EARLY_STOPPED = 0.8
 _AVERAGED = 0.5
 """What averaging the weights adds to an update of them."""
 
-_UNKNOWN_EXAMPLES = 10_000
-"""Of a user's own source, until the first cell has said how many there are."""
+UNKNOWN_EXAMPLES = 10_000
+"""Of a user's own source whose images cannot be counted without opening them, until the first cell has said how many there are."""
 
 _THREADS_EXPONENT = 0.45
 """Two threads do 1.35 times the work of one, as measured with Keras's `fit` on small networks."""
@@ -238,16 +241,25 @@ class Examples:
 
 def examples_of(data: Data) -> Examples:
     """From what is known of the source; a guess for a user's own files."""
-    facts = SOURCES.get(data.source)
-    if facts is None:
-        everything, test = _UNKNOWN_EXAMPLES, _UNKNOWN_EXAMPLES // 5
-    else:
-        everything, test = map(sum, zip(*facts.examples(data.classes).values(), strict=True))
+    counts = counted(data) or ImageCounts(UNKNOWN_EXAMPLES, UNKNOWN_EXAMPLES // 5)
+    everything, test = counts.training, counts.test
+    if test is None:
+        test = round(everything * (data.test_fraction or TEST_FRACTION))
+        everything -= test
     everything = data.train_examples or everything
     if data.validation == "source":
-        return Examples(everything, everything // 10, data.test_examples or test)
+        validation = counts.validation or everything // 10
+        return Examples(everything, validation, data.test_examples or test)
     validation = round(everything * data.validation_fraction)
     return Examples(everything - validation, validation, data.test_examples or test)
+
+
+def counted(data: Data) -> ImageCounts | None:
+    """How many images the source of a cell has; None where that is unknown. Each source is counted once in a process."""
+    return _counted(data.source, data.location, data.classes, data.labels_file)
+
+
+_counted = cache(image_counts)
 
 
 def _epochs(stage: Stage) -> float:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.errors import NewerRecordError
-from benchmark.forecast.cost import stored_bytes, usual_peak_bytes
+from benchmark.forecast.cost import counted, stored_bytes, usual_peak_bytes
 from benchmark.forecast.shapes import Shape, Shapes, own_code
 from benchmark.forecast.simulation import Room, Work, ends
 from benchmark.forecast.trial_store import Find, Trial, seconds_by
@@ -55,6 +55,7 @@ class Estimate:
             a guess stands for them.
         without_own_code: Whether the cell has callbacks, losses or metrics of the user's own that the seconds take no notice of,
             because no cell of its model has run here.
+        guessed_images: Whether the seconds are those of `UNKNOWN_EXAMPLES` images, because how many its source has is unknown.
     """
 
     seconds: float
@@ -62,6 +63,7 @@ class Estimate:
     disk_bytes: int
     basis: Basis
     without_own_code: bool = False
+    guessed_images: bool = False
 
 
 class Durations:
@@ -179,7 +181,12 @@ class Durations:
         """All that can be said of the cell beforehand."""
         seconds, basis = self.expected(cell)
         without = basis in {"cost model", "usual"} and bool(own_code(cell))
-        return Estimate(seconds, self._peak_bytes(cell), stored_bytes(cell), basis, without)
+        guessed = (
+            basis not in {"same cell", "same shape", "trial"}
+            and cell.data.train_examples is None
+            and counted(cell.data) is None
+        )
+        return Estimate(seconds, self._peak_bytes(cell), stored_bytes(cell), basis, without, guessed)
 
     def _peak_bytes(self, cell: Cell) -> int:
         shape = self.shapes.of(cell)

@@ -17,10 +17,9 @@ from typing import Any
 import benchmark
 from benchmark import layout, machine
 from benchmark.catalog.backends import BACKENDS, trains, trains_networks
-from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
 from benchmark.files import make_own_folder, read_record, sha256_of, write_whole
-from benchmark.forecast.cost import SPEEDS, Examples, augmenting_seconds, cost_of, examples_of
+from benchmark.forecast.cost import SPEEDS, Examples, augmenting_seconds, cost_of, counted, examples_of
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
 from benchmark.matrix.speed_key import speed_key_of_cell
@@ -83,8 +82,8 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
         cell: May have other data, epochs and augmentation than the one that was tried.
     """
     speed = SPEEDS[cell.device_kind if trains(cell.backend) else "none"]
-    # of users' own data the trial alone has counted the examples
-    known = trains(cell.backend) and cell.data.source in SOURCES
+    # where they cannot be counted beforehand, the trial alone has
+    known = trains(cell.backend) and counted(cell.data) is not None
     examples = examples_of(cell.data) if known else Examples(trial.training, trial.validation, trial.test)
     seconds = trial.setup_seconds + speed.start
     for stage, planned, tried in zip(cell.stages, cost_of(cell).stages, trial.stages, strict=True):

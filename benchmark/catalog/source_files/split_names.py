@@ -5,6 +5,9 @@ from __future__ import annotations
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
+TEST_FRACTION = 0.2
+"""Share of each class that is split off for the test set where a source has none, and the matrix says nothing else."""
+
 VALIDATION_FOLDERS = ("val", "valid", "validation")
 """What a validation split is called among folders and in tables; the first that is there is used."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark import units
 from benchmark.errors import NotFoundError, UserError
+from benchmark.forecast.cost import UNKNOWN_EXAMPLES
 from benchmark.forecast.estimate import MEASURED, Durations, Estimate, run_seconds, work_of
 from benchmark.forecast.simulation import Room, ends
 from benchmark.forecast.trial_store import TrialStore
@@ -123,6 +124,11 @@ class Expectation:
             lines.append(
                 f"  the forecast of {which} is that of the same models with other code of yours (callbacks, losses, metrics, "
                 "an earlier version): what the change takes is not counted"
+            )
+        if uncounted := sum(each.guessed_images for each in estimates):
+            lines.append(
+                f"  how many images {units.plural(uncounted, 'cell')} will have is unknown until they are prepared: "
+                f"{UNKNOWN_EXAMPLES:,} are taken"
             )
         if guessed := bases["unknown"]:
             lines.append(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.channels import are_channels_first, channels_of, is_convertible
 from benchmark.catalog.prepared_size_limit import why_too_large
+from benchmark.catalog.source_files.split_names import TEST_FRACTION
 from benchmark.errors import DataError
 from benchmark.images.compressed_images import packed
 from benchmark.layout import array_file, arrays_in, compressed_file
@@ -29,9 +30,6 @@ CHANGED_FILES = "the files changed while they were read; run again when nothing 
 
 NO_VALIDATION = '{source}: expected {expected} for validation = "source", found none; set validation = "split"'
 """Why a source without a validation split of its own is refused."""
-
-TEST_FRACTION = 0.2
-"""Share of each class for the test set of a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)
