@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli_workplace import Workplace
 from PIL import Image
+from waiting import wait_until
 
 pytestmark = pytest.mark.tf
 
@@ -108,7 +109,7 @@ def test_faults_of_plugins_end_their_own_cells_and_are_said_once(place):
     # each attempt imports for itself, in a process of its own, which is gone; nobody else does
     pids = (place.directory / "imported").read_text().split()
     assert len(pids) == len(set(pids)) == 12
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all attempts have ended")
 
 
 @pytest.mark.exhaustive

@@ -178,7 +178,7 @@ def test_strange_programs_end_their_own_cells_alone(tmp_path):
     assert "ValueError: the last words" in shown
     assert "ünïcode ✓" in (place.directory / "results.artifacts" / logs_of(place, "no_epochs")).read_text("utf-8")
     # nobody is left behind, and nothing of what was only for the programs
-    assert not [pid for pid in Path("/proc").glob("[0-9]*") if is_here(pid, place)]
+    wait_until(lambda: not any(is_here(pid, place) for pid in Path("/proc").glob("[0-9]*")), "all programs have ended")
     cells = {found[name]["cell_id"] for name in ("good", "no_epochs", "csv")}
     left = {path.name for cell in cells for path in place.directory.glob(f"results.artifacts/{cell}/*/*")}
     assert left == {"history.json", "predictions.npz", "log.txt"}
