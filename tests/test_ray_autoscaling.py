@@ -1,4 +1,4 @@
-"""`bench run` on a Ray cluster that begins without a node for cells: its autoscaler, whose nodes are on this computer, adds some."""
+"""`bench run` on a Ray cluster that begins with one node: its autoscaler, whose nodes are on this computer, adds another."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def configuration(cluster: RayCluster) -> dict:
     """Ray's own stand-in for a cloud, of which every node is a process here."""
     return {
         "cluster_name": "here",
-        "max_workers": 2,
+        "max_workers": 1,  # Ray's stand-in cannot start two at once: they choose the same names of sockets
         "idle_timeout_minutes": 60,
         "upscaling_speed": 10,
-        "provider": {"type": "fake_multinode", "launch_multiple": True, "gcs_address": f"{HEAD}:{cluster.port}"},
+        "provider": {"type": "fake_multinode", "gcs_address": f"{HEAD}:{cluster.port}"},
         "head_node_type": "head",
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "head": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
             "worker": {
                 "resources": {"CPU": 2, "object_store_memory": 100_000_000},
                 "node_config": {},
                 "min_workers": 0,
-                "max_workers": 2,
+                "max_workers": 1,
             },
         },
         **{part: {} for part in ("docker", "auth", "file_mounts")},
@@ -76,7 +76,7 @@ def cluster(tmp_path, target, server):
     cloud = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID, "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     cache = place.environment["BENCH_CACHE"]
     try:
-        ray.start(0, f"--autoscaling-config={file}", **cloud, BENCH_CACHE=cache)
+        ray.start(2, f"--autoscaling-config={file}", **cloud, BENCH_CACHE=cache)
         yield Cluster(place, url.render_as_string(hide_password=False), "ray", ray.environment)
     finally:
         ray.close()
