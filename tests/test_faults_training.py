@@ -124,7 +124,7 @@ def test_a_killed_cell_goes_on_to_the_same_bits(run, clean, cache, isolation, se
     states = run.rows("select state, count(*) from attempt group by 1 order by 1")
     assert states == [("completed", len(seeds)), ("crashed", len(seeds))]
     assert run.rows("select count(*) > 0 from attempt where resumed_from_epoch > 0") == [(1,)]
-    assert run.rows("select distinct isolation from attempt") == [(isolation,)]
+    assert run.rows("select distinct isolation from attempt") == [(isolation,)], done.stderr
     assert numbers(run) == clean(seeds)
     assert run.rows("select count(*) from execution where resumed and timing_valid") == [(0,)]
 

@@ -9,8 +9,9 @@ import sys
 import psutil
 import pytest
 
+from benchmark.scheduling.processes import fork_safety
 from benchmark.scheduling.processes.environment import template_environment
-from benchmark.scheduling.processes.fork_safety import findings_of_child, objections
+from benchmark.scheduling.processes.fork_safety import findings_of_child, objections, settled_findings
 
 FIT = {"threads": ["python"], "imported": True, "initialised": False, "files": ["/dev/null", "pipe:[1]"]}
 
@@ -54,6 +55,21 @@ def test_a_thread_is_found():
         "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
     )
     assert len(found["threads"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([FIT], FIT),
+        ([{**FIT, "threads": ["python", "python"]}, FIT], FIT),
+        ([{"child": "no answer"}] * 3 + [FIT], {"child": "no answer"}),
+    ],
+)
+def test_what_a_moment_ago_spoke_against_forking_is_looked_at_again(monkeypatch, answers, expected):
+    asked = iter(answers)
+    monkeypatch.setattr(fork_safety, "findings_of_child", lambda _: next(asked))
+    monkeypatch.setattr(fork_safety.time, "sleep", lambda _: None)
+    assert settled_findings("tensorflow") == expected
 
 
 def test_an_open_database_is_found(tmp_path):

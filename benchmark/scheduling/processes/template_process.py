@@ -22,7 +22,7 @@ import warnings
 
 from benchmark import faults
 from benchmark.catalog.backends import BACKENDS
-from benchmark.scheduling.processes.fork_safety import findings_of_child
+from benchmark.scheduling.processes.fork_safety import settled_findings
 from benchmark.scheduling.processes.guardian import die_with_parent
 from benchmark.scheduling.processes.worker_process import Order, guard_and_work
 
@@ -41,7 +41,7 @@ def serve(backend: str, link: socket.socket) -> None:
     # Objects of the imports are never collected: the collector would touch, and so copy, every page in each child.
     gc.collect()
     gc.freeze()
-    _say(link, {"ready": True, "findings": findings_of_child(backend)})
+    _say(link, {"ready": True, "findings": settled_findings(backend)})
     # Nobody waits for guardians here; their end is read from their pipes.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while (received := _receive(link)) is not None:
