@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from benchmark.catalog.facts import SOURCES
@@ -34,10 +35,13 @@ class ImageCounts:
         return self.training + (self.test or 0) + self.validation
 
 
+@cache
 def image_counts(
-    source: str, location: str | None, classes: Sequence[int] | None, labels_file: str | None = None
+    source: str, location: str | None, classes: tuple[int, ...] | None, labels_file: str | None = None
 ) -> ImageCounts | None:
     """The images of these classes, or of all; of arrays those of all classes. None where counting needs the images opened.
+
+    A source is counted once in a process: the plan asks for the limit of prepared images and for the forecast.
 
     Args:
         source: As in `Data`.
@@ -82,9 +86,8 @@ def _of_table(table: LabelTable, classes: Sequence[int] | None) -> ImageCounts:
         for split, labels in zip(table.splits or [TRAIN] * len(table.files), table.labels, strict=True)
         if classes is None or not kept.isdisjoint(labels)
     )
-    sides = table.sides
-    test = sets[TEST] or sets[VALIDATION] if TEST in sides else None
-    return ImageCounts(sets[TRAIN], test, sets[VALIDATION] if sets[TEST] else 0)
+    test = next((split for split in (TEST, VALIDATION) if sets[split]), None)
+    return ImageCounts(sets[TRAIN], sets[test] if test else None, sets[VALIDATION] if test == TEST else 0)
 
 
 def _of_arrays(place: Path) -> ImageCounts | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from benchmark.catalog.backends import runs_commands, trains
 from benchmark.catalog.facts import ARCHITECTURES, architecture_facts, prepared_size
@@ -255,11 +254,8 @@ def examples_of(data: Data) -> Examples:
 
 
 def counted(data: Data) -> ImageCounts | None:
-    """How many images the source of a cell has; None where that is unknown. Each source is counted once in a process."""
-    return _counted(data.source, data.location, data.classes, data.labels_file)
-
-
-_counted = cache(image_counts)
+    """How many images the source of a cell has; None where that is unknown."""
+    return image_counts(data.source, data.location, data.classes, data.labels_file)
 
 
 def _epochs(stage: Stage) -> float:

@@ -31,14 +31,12 @@ def named_groups(database: Database, execution_ids: Iterable[int]) -> dict[int, 
     ]
     several = len({machine for machine, _ in groups}) > 1
     varying = varying_settings([group for _, group in groups])
-    named: dict[str, str] = {}
+    taken: set[str] = set()
+    named: dict[int, str] = {}
     for machine, group in groups:
         name = ", ".join([*([machine] if several else []), name_in(group, NAMES, varying)])
         # names may hold commas, and look like others
-        named[group.cell_ids[0] + machine] = f"{name}, {group.cell_ids[0][:8]}" if name in named.values() else name
-    return {
-        number: named[group.cell_ids[0] + machine]
-        for machine, group in groups
-        for number in group.execution_ids
-        if number in wanted
-    }
+        name = f"{name}, {group.cell_ids[0][:8]}" if name in taken else name
+        taken.add(name)
+        named |= {number: name for number in group.execution_ids if number in wanted}
+    return named
